@@ -1,0 +1,137 @@
+//! What is believed of each node.
+
+use std::time::Duration;
+
+use crate::topology::Slot;
+
+use super::Time;
+use super::window::Window;
+
+/// What a node says of itself with every answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LoadReport {
+    /// Invocations running there, this one included.
+    pub in_flight: u32,
+    /// Cores the node may use.
+    pub cores: u16,
+    /// How long this invocation ran there, its gateway and function included.
+    pub execution: Option<Duration>,
+}
+
+/// The first pause after a node could not be reached; it doubles with each further failure.
+pub const UNREACHABLE_PAUSE_MIN: Duration = Duration::from_millis(500);
+/// The longest such pause.
+pub const UNREACHABLE_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+const NETWORK_WEIGHT: f64 = 0.1;
+
+/// The record of one node: what it did for us, and what it said of itself.
+#[derive(Debug, Clone)]
+pub struct NodeEstimate {
+    /// The owner of this record.
+    pub slot: Slot,
+    /// Response times of invocations it ran for us.
+    pub executed: Window,
+    /// Response times of invocations it placed for us.
+    pub placed: Window,
+    /// Share of its recent answers that were good, 0 to 1.
+    pub success: f64,
+    /// Invocations it has from us and has not answered.
+    pub outstanding: u32,
+    /// Its last report, and when it came.
+    pub report: Option<(LoadReport, Time)>,
+    /// Time on the way there and back, as response time less the execution time it reported.
+    pub network: Option<Duration>,
+    unreachable: Option<(Time, Duration)>,
+}
+
+impl NodeEstimate {
+    /// A record of nothing, for the owner of `slot`.
+    pub fn new(slot: Slot) -> Self {
+        Self {
+            slot,
+            executed: Window::default(),
+            placed: Window::default(),
+            success: 1.0,
+            outstanding: 0,
+            report: None,
+            network: None,
+            unreachable: None,
+        }
+    }
+
+    /// Whether the node is left alone for now because it could not be reached.
+    pub fn is_unreachable(&self, now: Time) -> bool {
+        self.unreachable.is_some_and(|(until, _)| now < until)
+    }
+
+    /// Notes that it could not be reached: left alone for a while, longer each time in a row.
+    pub fn mark_unreachable(&mut self, now: Time) {
+        let pause = match self.unreachable {
+            Some((until, pause)) if now < until => return self.unreachable = Some((until, pause)),
+            Some((_, pause)) => (pause * 2).min(UNREACHABLE_PAUSE_MAX),
+            None => UNREACHABLE_PAUSE_MIN,
+        };
+        self.unreachable = Some((now + pause, pause));
+    }
+
+    /// Notes an answer: the node is there, and this is what it said.
+    pub fn mark_answered(&mut self, report: Option<LoadReport>, took: Duration, now: Time) {
+        self.unreachable = None;
+        let Some(report) = report else { return };
+        self.report = Some((report, now));
+        if let Some(execution) = report.execution {
+            let sample = took.saturating_sub(execution);
+            self.network = Some(match self.network {
+                Some(old) => old.mul_f64(1.0 - NETWORK_WEIGHT) + sample.mul_f64(NETWORK_WEIGHT),
+                None => sample,
+            });
+        }
+    }
+
+    /// Notes whether the last answer was good.
+    pub fn mark_success(&mut self, good: bool) {
+        const WEIGHT: f64 = 0.05;
+        self.success = (1.0 - WEIGHT) * self.success + if good { WEIGHT } else { 0.0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOT: Slot = Slot { index: 0, since: 1 };
+
+    #[test]
+    fn an_unreachable_node_is_left_alone_longer_each_time_and_forgiven_at_once() {
+        let mut node = NodeEstimate::new(SLOT);
+        let mut now = Time::from_secs_f64(1.0);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            node.mark_unreachable(now);
+            node.mark_unreachable(now); // a burst of failures is one failure
+            assert!(node.is_unreachable(now));
+            let (until, pause) = node.unreachable.unwrap();
+            pauses.push(pause.as_millis());
+            now = until;
+            assert!(!node.is_unreachable(now), "it is tried again when the pause ends");
+        }
+        assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+        node.mark_answered(None, Duration::ZERO, now);
+        node.mark_unreachable(now);
+        assert_eq!(node.unreachable.unwrap().1, UNREACHABLE_PAUSE_MIN);
+    }
+
+    #[test]
+    fn network_time_is_what_execution_does_not_explain() {
+        let mut node = NodeEstimate::new(SLOT);
+        let report =
+            |ms| LoadReport { in_flight: 1, cores: 2, execution: Some(Duration::from_millis(ms)) };
+        node.mark_answered(Some(report(80)), Duration::from_millis(100), Time::ZERO);
+        assert_eq!(node.network, Some(Duration::from_millis(20)));
+        node.mark_answered(Some(report(100)), Duration::from_millis(220), Time::ZERO);
+        assert_eq!(node.network, Some(Duration::from_millis(30)));
+        node.mark_answered(Some(report(100)), Duration::from_millis(50), Time::ZERO);
+        assert_eq!(node.network, Some(Duration::from_millis(27)), "never negative");
+    }
+}

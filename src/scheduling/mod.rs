@@ -1,0 +1,416 @@
+//! The pure core: a decision is a value computed from the facts of an invocation, a topology, a
+//! policy, what was measured, a load sample, a time and a random generator.
+//!
+//! A shell (the live proxy, the simulator) calls [`Scheduler::decide`], carries the decision out,
+//! and hands its ticket back to [`Scheduler::record`] with the outcome. Nothing here can fail at
+//! run time, waits, or reads a clock.
+
+pub mod estimate;
+pub mod function;
+pub mod policy;
+pub mod route;
+pub mod tail_ratio;
+pub mod target;
+pub mod view;
+pub mod window;
+
+use std::num::NonZeroUsize;
+use std::ops::Add;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lru::LruCache;
+use rand::{Rng, RngExt};
+
+use crate::topology::{Node, NodeIndex, Slot, Topology};
+
+use estimate::{LoadReport, NodeEstimate};
+pub use function::{FunctionName, FunctionNameError, FunctionRecord};
+use policy::{Architecture, Mode, Policy};
+use route::{Decision, Duty, Invocation, Outcome, Refusal, Stage, Step, Ticket, Why, duty};
+use target::{Purpose, choose};
+
+/// Steps tried elsewhere for one invocation before it runs where it is.
+pub const ATTEMPTS_MAX: usize = 3;
+
+/// A point in time, counted from an origin the shell chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(Duration);
+
+impl Time {
+    /// The origin.
+    pub const ZERO: Self = Self(Duration::ZERO);
+
+    /// This long after the origin.
+    pub const fn after_origin(elapsed: Duration) -> Self {
+        Self(elapsed)
+    }
+
+    /// This many seconds after the origin.
+    pub fn from_secs_f64(secs: f64) -> Self {
+        Self(Duration::from_secs_f64(secs))
+    }
+
+    /// How long after `earlier` this is; zero if it is before.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Whole seconds since the origin.
+    pub const fn as_secs(self) -> u64 {
+        self.0.as_secs()
+    }
+
+    /// Milliseconds since the origin, modulo 2^32.
+    pub(crate) const fn as_millis_wrapping(self) -> u32 {
+        self.0.as_millis() as u32
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
+
+/// Where a decision is made: which node this is, among whom, by which rules.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Everyone.
+    pub topology: Arc<Topology>,
+    /// This node.
+    pub here: NodeIndex,
+    /// The rules.
+    pub policy: Policy,
+}
+
+impl Site {
+    /// This node.
+    pub fn node(&self) -> &Node {
+        self.topology.node(self.here)
+    }
+}
+
+/// Decides for one node and learns from what comes of it.
+#[derive(Debug)]
+pub struct Scheduler<R> {
+    rng: R,
+    estimates: Vec<NodeEstimate>,
+    functions: LruCache<FunctionName, FunctionRecord>,
+}
+
+impl<R: Rng> Scheduler<R> {
+    /// A scheduler that has seen nothing and remembers at most `functions_max` functions.
+    pub fn new(functions_max: NonZeroUsize, rng: R) -> Self {
+        Self { rng, estimates: Vec::new(), functions: LruCache::new(functions_max) }
+    }
+
+    /// Makes room for the nodes of `topology`; what is known of those that stay is kept.
+    pub fn adopt(&mut self, topology: &Topology) {
+        for node in topology.nodes() {
+            let index = node.slot.index as usize;
+            while self.estimates.len() <= index {
+                let vacant = Slot { index: self.estimates.len() as u32, since: 0 };
+                self.estimates.push(NodeEstimate::new(vacant));
+            }
+            if self.estimates[index].slot != node.slot {
+                self.estimates[index] = NodeEstimate::new(node.slot);
+            }
+        }
+    }
+
+    /// Changes how many functions are remembered; the least recently used go.
+    pub fn remember_functions(&mut self, functions_max: NonZeroUsize) {
+        self.functions.resize(functions_max);
+    }
+
+    /// What to do with an invocation, at a node whose cores are in use by `cpu_share` (0 to 1).
+    pub fn decide(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        cpu_share: f64,
+        now: Time,
+    ) -> Decision {
+        let wanted = self.architecture_for(site, invocation, now);
+        let refused = |refusal, why| Decision {
+            step: Step::Refuse(refusal),
+            architecture: wanted,
+            fallback_from: None,
+            why,
+            ticket: None,
+        };
+        if invocation.passed_here {
+            return refused(Refusal::Loop, Why::Loop);
+        }
+        if invocation.stage == Stage::Schedule && !site.node().role.is_controller() {
+            return refused(Refusal::NotAController, Why::Role);
+        }
+        let (architecture, step, why) = if invocation.stage == Stage::Execute {
+            (wanted, Step::RunHere, Why::Ordered)
+        } else if invocation.hop >= site.policy.hop_limit.0 {
+            (wanted, Step::RunHere, Why::HopLimit)
+        } else {
+            self.place(site, invocation, wanted, cpu_share, now)
+        };
+        Decision {
+            step,
+            architecture,
+            fallback_from: (architecture != wanted).then_some(wanted),
+            why,
+            ticket: self.issue_ticket(site, invocation, architecture, step, now),
+        }
+    }
+
+    /// Learns from how the step of `ticket` ended, and answers with this node's own report.
+    pub fn record(
+        &mut self,
+        ticket: Ticket,
+        outcome: Outcome,
+        report: Option<LoadReport>,
+        now: Time,
+    ) {
+        let took = now.since(ticket.started);
+        if let Some(estimate) = self.estimate_mut(ticket.slot) {
+            estimate.outstanding = estimate.outstanding.saturating_sub(1);
+            match outcome {
+                Outcome::Good | Outcome::Failed => {
+                    let good = outcome == Outcome::Good;
+                    estimate.mark_answered(report, took, now);
+                    estimate.mark_success(good);
+                    let window = match ticket.stage {
+                        Stage::Schedule => &mut estimate.placed,
+                        Stage::Entry | Stage::Execute => &mut estimate.executed,
+                    };
+                    if good && ticket.timed {
+                        window.record(took, now);
+                    }
+                }
+                Outcome::Unreachable => estimate.mark_unreachable(now),
+                Outcome::Cancelled => {}
+            }
+        }
+        if ticket.entry && ticket.timed && outcome == Outcome::Good {
+            let record = self.function_mut(ticket.function, now);
+            record.windows[ticket.architecture.index()].record(took, now);
+        }
+    }
+
+    /// Drops what has become too old, for functions and nodes that are no longer called.
+    pub fn tick(&mut self, now: Time) {
+        self.functions.iter_mut().for_each(|(_, record)| record.expire(now));
+        for estimate in &mut self.estimates {
+            estimate.executed.expire(now);
+            estimate.placed.expire(now);
+        }
+    }
+
+    /// Drops all that is known of a function, as when it is removed.
+    pub fn forget(&mut self, function: FunctionName) {
+        self.functions.pop(&function);
+    }
+
+    /// Invocations running at the node of `slot` for all this node knows first hand.
+    pub fn in_flight(&self, slot: Slot) -> u32 {
+        self.estimate(slot).map_or(0, |estimate| estimate.outstanding)
+    }
+
+    fn architecture_for(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        now: Time,
+    ) -> Architecture {
+        let first_attempt = invocation.stage == Stage::Entry && invocation.avoid.is_empty();
+        if first_attempt {
+            self.function_mut(invocation.function, now).rate.record(now);
+        }
+        match (invocation.architecture, site.policy.mode) {
+            (Some(architecture), _) | (None, Mode::Fixed(architecture)) => architecture,
+            (None, Mode::Dynamic) => {
+                let record = self.function_mut(invocation.function, now);
+                record.evaluate(&site.policy.tail_ratio, now);
+                let shares = record.shares;
+                shares.pick(self.rng.random())
+            }
+        }
+    }
+
+    /// The step under `wanted`, or under the first architecture after it that can be followed.
+    fn place(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        wanted: Architecture,
+        cpu_share: f64,
+        now: Time,
+    ) -> (Architecture, Step, Why) {
+        if invocation.avoid.len() < ATTEMPTS_MAX {
+            for &architecture in &Architecture::ALL[wanted.index()..] {
+                let step = self.place_under(site, invocation, architecture, cpu_share, now);
+                if let Some((step, why)) = step {
+                    return (architecture, step, why);
+                }
+            }
+        }
+        (Architecture::Decentralized, Step::RunHere, Why::LastResort)
+    }
+
+    fn place_under(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        architecture: Architecture,
+        cpu_share: f64,
+        now: Time,
+    ) -> Option<(Step, Why)> {
+        let topology = &site.topology;
+        let node = site.node();
+        let in_flight = self.in_flight(node.slot);
+        let pressed = site.policy.offload.is_pressed(cpu_share, in_flight);
+        let usable = self.is_usable(site, invocation, now);
+        match duty(architecture, node.role) {
+            Duty::RunHereOrPickAmongAll if usable && !pressed => Some((Step::RunHere, Why::Room)),
+            Duty::RunHereOrPickAmongAll | Duty::PickAmongAll => {
+                self.pick_target(site, invocation, topology.everyone(), now)
+            }
+            Duty::PickInZoneOrAnotherZone if pressed => {
+                self.pick_other_zone(site, invocation, now).or_else(|| {
+                    self.pick_target(site, invocation, topology.zone_members(&node.zone), now)
+                })
+            }
+            Duty::PickInZone | Duty::PickInZoneOrAnotherZone => {
+                self.pick_target(site, invocation, topology.zone_members(&node.zone), now)
+            }
+            Duty::AskZoneController => {
+                self.pick_decider(site, invocation, topology.controllers_of(&node.zone), now)
+            }
+            Duty::AskCloudController => {
+                self.pick_decider(site, invocation, topology.cloud_controllers(), now)
+            }
+        }
+    }
+
+    /// Whether this node's own gateway is worth a try for `invocation`.
+    fn is_usable(&self, site: &Site, invocation: &Invocation<'_>, now: Time) -> bool {
+        let down = self.estimate(site.node().slot).is_some_and(|e| e.is_unreachable(now));
+        !down && !invocation.avoid.contains(&site.here)
+    }
+
+    fn pick_target(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        candidates: &[NodeIndex],
+        now: Time,
+    ) -> Option<(Step, Why)> {
+        let target = choose(
+            site.policy.selection,
+            Purpose::Execute,
+            candidates,
+            &site.topology,
+            &self.estimates,
+            |node, estimate| {
+                !invocation.avoid.contains(&node)
+                    && !estimate.is_some_and(|e| e.is_unreachable(now))
+            },
+            &mut self.rng,
+        )?;
+        let step = if target == site.here { Step::RunHere } else { Step::Offload(target) };
+        Some((step, Why::Picked))
+    }
+
+    fn pick_other_zone(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        now: Time,
+    ) -> Option<(Step, Why)> {
+        let zone = &site.node().zone;
+        let elsewhere = |node: NodeIndex| site.topology.node(node).zone != *zone;
+        self.delegate(site, invocation, site.topology.zone_controllers(), elsewhere, now)
+            .map(|step| (step, Why::Picked))
+    }
+
+    fn pick_decider(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        candidates: &[NodeIndex],
+        now: Time,
+    ) -> Option<(Step, Why)> {
+        self.delegate(site, invocation, candidates, |_| true, now).map(|step| (step, Why::Handed))
+    }
+
+    fn delegate(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        candidates: &[NodeIndex],
+        wanted: impl Fn(NodeIndex) -> bool,
+        now: Time,
+    ) -> Option<Step> {
+        choose(
+            site.policy.selection,
+            Purpose::Place,
+            candidates,
+            &site.topology,
+            &self.estimates,
+            |node, estimate| {
+                wanted(node)
+                    && node != site.here
+                    && !invocation.path.contains(&node)
+                    && !invocation.avoid.contains(&node)
+                    && !estimate.is_some_and(|e| e.is_unreachable(now))
+            },
+            &mut self.rng,
+        )
+        .map(Step::Delegate)
+    }
+
+    fn issue_ticket(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        architecture: Architecture,
+        step: Step,
+        now: Time,
+    ) -> Option<Ticket> {
+        let (node, stage) = match step {
+            Step::RunHere => (site.here, Stage::Execute),
+            Step::Offload(node) => (node, Stage::Execute),
+            Step::Delegate(node) => (node, Stage::Schedule),
+            Step::Refuse(_) => return None,
+        };
+        let slot = site.topology.node(node).slot;
+        if let Some(estimate) = self.estimate_mut(slot) {
+            estimate.outstanding += 1;
+        }
+        Some(Ticket {
+            function: invocation.function,
+            architecture,
+            entry: invocation.stage == Stage::Entry,
+            timed: invocation.timed,
+            slot,
+            stage,
+            started: now,
+        })
+    }
+
+    fn estimate(&self, slot: Slot) -> Option<&NodeEstimate> {
+        self.estimates.get(slot.index as usize).filter(|estimate| estimate.slot == slot)
+    }
+
+    fn estimate_mut(&mut self, slot: Slot) -> Option<&mut NodeEstimate> {
+        self.estimates.get_mut(slot.index as usize).filter(|estimate| estimate.slot == slot)
+    }
+
+    fn function_mut(&mut self, function: FunctionName, now: Time) -> &mut FunctionRecord {
+        self.functions.get_or_insert_mut(function, || FunctionRecord::new(now))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! The mode × role table: what this program *is*.
+
+use crate::topology::{NodeIndex, Role, Slot};
+
+use super::policy::Architecture;
+use super::{FunctionName, Time};
+
+/// What an invocation asks of the node it has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It has just come in from a client.
+    Entry,
+    /// Decide where it runs: another node hands the decision over.
+    Schedule,
+    /// Run it here: a decider chose this node.
+    Execute,
+}
+
+impl Stage {
+    /// The name in headers; [`Stage::Entry`] never travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Entry => "entry",
+            Self::Schedule => "schedule",
+            Self::Execute => "execute",
+        }
+    }
+}
+
+/// The facts of one call of a function, as the node that decides sees them.
+#[derive(Debug, Clone, Copy)]
+pub struct Invocation<'a> {
+    /// The function called.
+    pub function: FunctionName,
+    /// Sidecar-to-sidecar offloads so far.
+    pub hop: u8,
+    /// What is asked of this node.
+    pub stage: Stage,
+    /// The architecture an earlier node or the caller chose.
+    pub architecture: Option<Architecture>,
+    /// Nodes it has passed.
+    pub path: &'a [NodeIndex],
+    /// Whether this node is on that path: it has come round in a circle.
+    pub passed_here: bool,
+    /// Nodes that could not be reached for it, in this node's own attempts.
+    pub avoid: &'a [NodeIndex],
+    /// Whether its response time says something: a queued asynchronous call is answered at once.
+    pub timed: bool,
+}
+
+/// What a node of some role does with an invocation under an architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// Run it here, or pick among all nodes when this one is pressed.
+    RunHereOrPickAmongAll,
+    /// Pick among all nodes.
+    PickAmongAll,
+    /// Pick among the nodes of this zone.
+    PickInZone,
+    /// Pick among the nodes of this zone, or hand it to another zone's controller when pressed.
+    PickInZoneOrAnotherZone,
+    /// Hand it to the controller of this zone.
+    AskZoneController,
+    /// Hand it to a cloud controller.
+    AskCloudController,
+}
+
+/// The table.
+pub const fn duty(architecture: Architecture, role: Role) -> Duty {
+    use Architecture::{Centralized, Decentralized, Federated};
+    use Role::{CloudController, EdgeController, Worker};
+    match (architecture, role) {
+        (Decentralized, _) => Duty::RunHereOrPickAmongAll,
+        (Federated, Worker) => Duty::AskZoneController,
+        (Federated, EdgeController) => Duty::PickInZoneOrAnotherZone,
+        (Federated, CloudController) => Duty::PickInZone,
+        (Centralized, CloudController) => Duty::PickAmongAll,
+        (Centralized, Worker | EdgeController) => Duty::AskCloudController,
+    }
+}
+
+/// What to do with an invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Hand it to this node's gateway.
+    RunHere,
+    /// Send it to a node that is to run it.
+    Offload(NodeIndex),
+    /// Send it to a controller that is to place it.
+    Delegate(NodeIndex),
+    /// Do not run it.
+    Refuse(Refusal),
+}
+
+/// Why an invocation is not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It has passed this node before.
+    Loop,
+    /// It was handed to this node to place, and a worker places nothing for others.
+    NotAController,
+}
+
+/// The reason for a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// A decider chose this node.
+    Ordered,
+    /// It may not travel further.
+    HopLimit,
+    /// This node has room, or may not offload.
+    Room,
+    /// Picked among the candidates of a decider.
+    Picked,
+    /// Another node decides under this architecture.
+    Handed,
+    /// Nobody else could be reached.
+    LastResort,
+    /// It has come round in a circle.
+    Loop,
+    /// This node's role may not place it.
+    Role,
+}
+
+impl Why {
+    /// The name in answers and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ordered => "ordered",
+            Self::HopLimit => "hop_limit",
+            Self::Room => "room",
+            Self::Picked => "picked",
+            Self::Handed => "handed",
+            Self::LastResort => "last_resort",
+            Self::Loop => "loop",
+            Self::Role => "role",
+        }
+    }
+}
+
+/// What was decided for one invocation, and why.
+#[derive(Debug)]
+pub struct Decision {
+    /// What to do.
+    pub step: Step,
+    /// The architecture that decided.
+    pub architecture: Architecture,
+    /// The architecture that should have, where its decider could not be reached.
+    pub fallback_from: Option<Architecture>,
+    /// The reason.
+    pub why: Why,
+    /// To be handed back with the outcome; a refusal has none.
+    pub ticket: Option<Ticket>,
+}
+
+/// The receipt of one step: whom it burdens, and since when.
+#[derive(Debug)]
+#[must_use = "the outcome of a step must be recorded, or the node counts as busy for ever"]
+pub struct Ticket {
+    pub(super) function: FunctionName,
+    pub(super) architecture: Architecture,
+    pub(super) entry: bool,
+    pub(super) timed: bool,
+    pub(super) slot: Slot,
+    pub(super) stage: Stage,
+    pub(super) started: Time,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered well.
+    Good,
+    /// It ran, or may have, and failed.
+    Failed,
+    /// Nothing ran: the node could not be reached or would not take it.
+    Unreachable,
+    /// The caller went away.
+    Cancelled,
+}
