@@ -142,7 +142,7 @@ mod tests {
     fn record_many(record: &mut FunctionRecord, now: Time, tail_ms: u64, count: u32) {
         for i in 0..count {
             record.rate.record(now);
-            let ms = if i % 10 == 9 { tail_ms } else { 100 };
+            let ms = if i % 5 == 4 { tail_ms } else { 100 };
             let index = Architecture::Decentralized.index();
             record.windows[index].record(Duration::from_millis(ms), now);
         }
