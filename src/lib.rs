@@ -1,6 +1,9 @@
 //! hopwise decides, invocation by invocation, where a function should run.
 
 pub mod config;
+pub mod host_load;
+pub mod metrics;
 pub mod problem;
 pub mod scheduling;
+pub mod state;
 pub mod topology;

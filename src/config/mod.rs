@@ -135,6 +135,12 @@ impl Snapshot {
         let _ = change;
         Err(Vec::new())
     }
+
+    /// Keys that differ in `next` and take effect only at the next start.
+    pub fn restart_needed(&self, next: &Self) -> Vec<&'static str> {
+        let _ = next;
+        Vec::new()
+    }
 }
 
 impl Secret {

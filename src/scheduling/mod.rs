@@ -164,7 +164,7 @@ impl<R: Rng> Scheduler<R> {
         }
     }
 
-    /// Learns from how the step of `ticket` ended, and answers with this node's own report.
+    /// Learns from how the step of `ticket` ended, and what the node asked said of itself.
     pub fn record(
         &mut self,
         ticket: Ticket,
@@ -195,6 +195,13 @@ impl<R: Rng> Scheduler<R> {
         if ticket.entry && ticket.timed && outcome == Outcome::Good {
             let record = self.function_mut(ticket.function, now);
             record.windows[ticket.architecture.index()].record(took, now);
+        }
+    }
+
+    /// Learns what a node said of itself through another, which says nothing of the way there.
+    pub fn observe(&mut self, slot: Slot, report: LoadReport, now: Time) {
+        if let Some(estimate) = self.estimate_mut(slot) {
+            estimate.report = Some((report, now));
         }
     }
 

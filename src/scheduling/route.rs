@@ -166,6 +166,18 @@ pub struct Ticket {
     pub(super) started: Time,
 }
 
+impl Ticket {
+    /// The ticket of an answer whose end says nothing of the function: a stream without one.
+    pub fn untimed(self) -> Self {
+        Self { timed: false, ..self }
+    }
+
+    /// When the step began.
+    pub fn started(&self) -> Time {
+        self.started
+    }
+}
+
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

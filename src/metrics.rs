@@ -1,0 +1,280 @@
+//! Prometheus families in one table. Counters a request touches are found at start, so counting
+//! is one atomic addition.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::scheduling::policy::Architecture;
+use crate::scheduling::route::Outcome;
+
+type Count = Counter<u64, AtomicU64>;
+type Level = Gauge<i64, AtomicI64>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ArchitectureLabel {
+    architecture: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabel {
+    step: StepKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabel {
+    status_class: &'static str,
+}
+
+/// What was done with an invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum StepKind {
+    RunHere,
+    Offload,
+    Delegate,
+    Refuse,
+}
+
+/// Every family, with the ones counted per request at hand.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    answers: [Count; 6],
+    steps: [Count; 4],
+    architectures: [Count; 3],
+    outcomes: [Count; 4],
+    fallbacks: [Count; 3],
+    /// Client connections open now.
+    pub connections: Level,
+    /// Client connections accepted.
+    pub connections_accepted: Count,
+    /// Upstream connections made.
+    pub upstream_connects: Count,
+    /// Upstream connections that could not be made.
+    pub upstream_connect_failures: Count,
+    /// Requests sent again after a failure that ran nothing.
+    pub retries: Count,
+    /// Requests whose client went away or broke off its body.
+    pub client_aborts: Count,
+    /// Requests from which internal headers of a stranger were removed.
+    pub stripped: Count,
+    /// Accepted changes of configuration.
+    pub config_reloads: Count,
+    /// Refused changes of configuration.
+    pub config_reload_failures: Count,
+    /// 1 if the last change was accepted, 0 if it was refused.
+    pub config_last_reload_successful: Level,
+    /// Generation of the configuration in force.
+    pub config_generation: Level,
+}
+
+const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
+const STEPS: [StepKind; 4] =
+    [StepKind::RunHere, StepKind::Offload, StepKind::Delegate, StepKind::Refuse];
+const OUTCOMES: [&str; 4] = ["good", "failed", "unreachable", "cancelled"];
+
+impl Metrics {
+    /// All families at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("hopwise");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "What this binary is", build);
+        let metrics = Self {
+            answers: STATUS_CLASSES.map(|_| Count::default()),
+            steps: STEPS.map(|_| Count::default()),
+            architectures: Architecture::ALL.map(|_| Count::default()),
+            outcomes: OUTCOMES.map(|_| Count::default()),
+            fallbacks: Architecture::ALL.map(|_| Count::default()),
+            connections: registered(&mut registry, "connections", "Client connections open now"),
+            connections_accepted: registered(
+                &mut registry,
+                "connections_accepted",
+                "Client connections accepted",
+            ),
+            upstream_connects: registered(
+                &mut registry,
+                "upstream_connects",
+                "Upstream connections made",
+            ),
+            upstream_connect_failures: registered(
+                &mut registry,
+                "upstream_connect_failures",
+                "Upstream connections that could not be made",
+            ),
+            retries: registered(
+                &mut registry,
+                "retries",
+                "Requests sent again after a failure that ran nothing",
+            ),
+            client_aborts: registered(
+                &mut registry,
+                "client_aborts",
+                "Requests whose client went away or broke off its body",
+            ),
+            stripped: registered(
+                &mut registry,
+                "stripped_requests",
+                "Requests from which internal headers of a stranger were removed",
+            ),
+            config_reloads: registered(
+                &mut registry,
+                "config_reloads",
+                "Accepted changes of configuration",
+            ),
+            config_reload_failures: registered(
+                &mut registry,
+                "config_reload_failures",
+                "Refused changes of configuration",
+            ),
+            config_last_reload_successful: registered(
+                &mut registry,
+                "config_last_reload_successful",
+                "1 if the last change of configuration was accepted, 0 if it was refused",
+            ),
+            config_generation: registered(
+                &mut registry,
+                "config_generation",
+                "Generation of the configuration in force",
+            ),
+            registry: Registry::default(),
+        };
+        metrics.config_last_reload_successful.set(1);
+        metrics.config_generation.set(1);
+        metrics.with_families(registry)
+    }
+
+    /// Registers the labelled families, whose members are the arrays kept at hand.
+    fn with_families(self, mut registry: Registry) -> Self {
+        let answers = Family::<StatusLabel, Count>::default();
+        let steps = Family::<StepLabel, Count>::default();
+        let architectures = Family::<ArchitectureLabel, Count>::default();
+        let outcomes = Family::<OutcomeLabel, Count>::default();
+        let fallbacks = Family::<ArchitectureLabel, Count>::default();
+        let at_hand = Self {
+            answers: STATUS_CLASSES
+                .map(|status_class| answers.get_or_create(&StatusLabel { status_class }).clone()),
+            steps: STEPS.map(|step| steps.get_or_create(&StepLabel { step }).clone()),
+            architectures: Architecture::ALL.map(|a| member(&architectures, a)),
+            outcomes: OUTCOMES
+                .map(|outcome| outcomes.get_or_create(&OutcomeLabel { outcome }).clone()),
+            fallbacks: Architecture::ALL.map(|a| member(&fallbacks, a)),
+            ..self
+        };
+        registry.register("answers", "Answers given to callers, by class of status", answers);
+        registry.register("steps", "What was done with invocations", steps);
+        registry.register(
+            "decisions",
+            "Decisions, by the architecture that made them",
+            architectures,
+        );
+        registry.register("outcomes", "How steps ended", outcomes);
+        registry.register(
+            "fallbacks",
+            "Decisions made by another architecture, by the one whose decider was out of reach",
+            fallbacks,
+        );
+        Self { registry, ..at_hand }
+    }
+
+    /// Counts an answer of this status.
+    pub fn count_answer(&self, status: u16) {
+        let class = usize::from(status / 100).wrapping_sub(1).min(STATUS_CLASSES.len() - 1);
+        self.answers[class].inc();
+    }
+
+    /// Counts a decision.
+    pub fn count_decision(
+        &self,
+        step: StepKind,
+        architecture: Architecture,
+        fallback_from: Option<Architecture>,
+    ) {
+        self.steps[step as usize].inc();
+        self.architectures[architecture.index()].inc();
+        if let Some(wanted) = fallback_from {
+            self.fallbacks[wanted.index()].inc();
+        }
+    }
+
+    /// Counts how a step ended.
+    pub fn count_outcome(&self, outcome: Outcome) {
+        let index = match outcome {
+            Outcome::Good => 0,
+            Outcome::Failed => 1,
+            Outcome::Unreachable => 2,
+            Outcome::Cancelled => 3,
+        };
+        self.outcomes[index].inc();
+    }
+
+    /// All families in the Prometheus text format.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn member(family: &Family<ArchitectureLabel, Count>, architecture: Architecture) -> Count {
+    family.get_or_create(&ArchitectureLabel { architecture: architecture.as_str() }).clone()
+}
+
+fn registered<M>(registry: &mut Registry, name: &str, help: &str) -> M
+where
+    M: prometheus_client::registry::Metric + Clone + Default,
+{
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_rendered() {
+        let metrics = Metrics::new();
+        metrics.count_answer(204);
+        metrics.count_answer(999);
+        metrics.count_decision(
+            StepKind::Offload,
+            Architecture::Federated,
+            Some(Architecture::Centralized),
+        );
+        metrics.count_outcome(Outcome::Cancelled);
+        metrics.client_aborts.inc();
+        let text = metrics.render();
+        for line in [
+            "hopwise_answers_total{status_class=\"2xx\"} 1",
+            "hopwise_answers_total{status_class=\"other\"} 1",
+            "hopwise_steps_total{step=\"Offload\"} 1",
+            "hopwise_decisions_total{architecture=\"federated\"} 1",
+            "hopwise_fallbacks_total{architecture=\"centralized\"} 1",
+            "hopwise_outcomes_total{outcome=\"cancelled\"} 1",
+            "hopwise_client_aborts_total 1",
+            "hopwise_config_last_reload_successful 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+}

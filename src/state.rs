@@ -1,0 +1,153 @@
+//! What all threads share: the clock, the snapshot, the scheduler, and the one path on which
+//! configuration changes.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use rand_pcg::Pcg64;
+
+use crate::config::{Change, Snapshot};
+use crate::host_load::HostLoad;
+use crate::metrics::{Metrics, StepKind};
+use crate::problem::Problem;
+use crate::scheduling::estimate::LoadReport;
+use crate::scheduling::route::{Decision, Invocation, Outcome, Step, Ticket};
+use crate::scheduling::{Scheduler, Time};
+use crate::topology::Slot;
+
+/// The scheduler as the live proxy runs it.
+pub type LiveScheduler = Scheduler<Pcg64>;
+
+/// Everything that outlives a request.
+#[derive(Debug)]
+pub struct State {
+    clock: Clock,
+    current: ArcSwap<Snapshot>,
+    scheduler: Mutex<LiveScheduler>,
+    writing: Mutex<()>,
+    cores: u16,
+    /// Counters and gauges.
+    pub metrics: Metrics,
+    /// The load of this host.
+    pub host_load: HostLoad,
+}
+
+/// Where the core's [`Time`] comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since the start.
+    pub fn now(&self) -> Time {
+        Time::after_origin(self.0.elapsed())
+    }
+}
+
+impl State {
+    /// The state of a node that starts with `snapshot` and draws from `rng`.
+    pub fn new(snapshot: Snapshot, rng: Pcg64) -> Self {
+        let mut scheduler = Scheduler::new(snapshot.limits.functions, rng);
+        scheduler.adopt(&snapshot.site.topology);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            clock: Clock::start(),
+            current: ArcSwap::from_pointee(snapshot),
+            scheduler: Mutex::new(scheduler),
+            writing: Mutex::new(()),
+            cores: u16::try_from(cores).unwrap_or(u16::MAX),
+            metrics: Metrics::new(),
+            host_load: HostLoad::default(),
+        }
+    }
+
+    /// The configuration in force. An invocation asks once and keeps the answer to its end.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Time since the start.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// What to do with an invocation under `snapshot`.
+    pub fn decide(&self, snapshot: &Snapshot, invocation: &Invocation<'_>) -> Decision {
+        let cpu_share = self.host_load.cpu_share();
+        let now = self.now();
+        let decision = self.scheduler().decide(&snapshot.site, invocation, cpu_share, now);
+        let kind = match decision.step {
+            Step::RunHere => StepKind::RunHere,
+            Step::Offload(_) => StepKind::Offload,
+            Step::Delegate(_) => StepKind::Delegate,
+            Step::Refuse(_) => StepKind::Refuse,
+        };
+        self.metrics.count_decision(kind, decision.architecture, decision.fallback_from);
+        decision
+    }
+
+    /// Learns from how a step ended.
+    pub fn record(&self, ticket: Ticket, outcome: Outcome, report: Option<LoadReport>) {
+        self.metrics.count_outcome(outcome);
+        let now = self.now();
+        self.scheduler().record(ticket, outcome, report, now);
+    }
+
+    /// Learns what a node said of itself through another.
+    pub fn observe(&self, slot: Slot, report: LoadReport) {
+        let now = self.now();
+        self.scheduler().observe(slot, report, now);
+    }
+
+    /// What this node says of itself, for an invocation that has run here since `since`.
+    pub fn report(&self, snapshot: &Snapshot, since: Option<Time>) -> LoadReport {
+        let execution = since.map(|since| self.now().since(since));
+        let in_flight = self.in_flight(snapshot);
+        LoadReport { in_flight, cores: self.cores, execution }
+    }
+
+    /// Invocations running at this node's gateway.
+    pub fn in_flight(&self, snapshot: &Snapshot) -> u32 {
+        self.scheduler().in_flight(snapshot.site.node().slot)
+    }
+
+    /// Makes `change`, or says all that stands against it and leaves everything as it was.
+    ///
+    /// This is the only writer: SIGHUP, `/reload` and `/update_threshold` all come here.
+    pub fn apply(&self, change: &Change) -> Result<Arc<Snapshot>, Vec<Problem>> {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.snapshot();
+        let next = current.with(change).map(Arc::new).inspect_err(|problems| {
+            self.metrics.config_reload_failures.inc();
+            self.metrics.config_last_reload_successful.set(0);
+            for problem in problems {
+                tracing::error!(%problem, "configuration refused, nothing changed");
+            }
+        })?;
+        // The scheduler knows the new nodes before anyone can ask for them.
+        {
+            let mut scheduler = self.scheduler();
+            scheduler.adopt(&next.site.topology);
+            scheduler.remember_functions(next.limits.functions);
+        }
+        self.current.store(Arc::clone(&next));
+        self.metrics.config_reloads.inc();
+        self.metrics.config_last_reload_successful.set(1);
+        self.metrics.config_generation.set(i64::try_from(next.generation).unwrap_or(i64::MAX));
+        tracing::info!(generation = next.generation, mode = %next.site.policy.mode, "configured");
+        for key in current.restart_needed(&next) {
+            tracing::warn!(key, "changed, but takes effect only at the next start");
+        }
+        Ok(next)
+    }
+
+    /// The scheduler, for a moment: the lock is never held across an await.
+    pub fn scheduler(&self) -> MutexGuard<'_, LiveScheduler> {
+        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
