@@ -1,3 +1,160 @@
 //! The command line.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use hopwise::app::{DRAIN_POLL, Sidecar};
+use hopwise::config::{self, Snapshot};
+use rand::SeedableRng;
+use rand_pcg::Pcg64;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Decides, invocation by invocation, where a function should run.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a sidecar.
+    Run {
+        /// The configuration; re-read on SIGHUP.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Be this node of the topology, in place of `node.id`.
+        #[arg(long, value_name = "ID", env = "HOPWISE_NODE")]
+        node: Option<String>,
+        /// Draw from this seed instead of one from the system; it is logged, to repeat a run.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Check a configuration and print every problem in it.
+    Check {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Check it for this node, in place of `node.id`.
+        #[arg(long, value_name = "ID", env = "HOPWISE_NODE")]
+        node: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let ended = match Arguments::parse().command {
+        Command::Run { config, node, seed } => run(&config, node.as_deref(), seed),
+        Command::Check { config, node } => check(&config, node.as_deref()),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("hopwise: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn load(path: &std::path::Path, node: Option<&str>) -> anyhow::Result<Result<Snapshot, String>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("--config: cannot read {}", path.display()))?;
+    let file = path.display().to_string();
+    Ok(Snapshot::from_yaml(&text, node).map_err(|problems| config::render(&problems, &file)))
+}
+
+fn check(path: &std::path::Path, node: Option<&str>) -> anyhow::Result<ExitCode> {
+    match load(path, node)? {
+        Ok(snapshot) => {
+            let (site, listen) = (&snapshot.site, &snapshot.listen);
+            println!(
+                "{}: good; node {} of {}, mode {}, data port {}, admin port {}",
+                path.display(),
+                site.node().id,
+                site.topology.nodes().len(),
+                site.policy.mode,
+                listen.data,
+                listen.admin,
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(problems) => {
+            eprint!("{problems}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn run(path: &std::path::Path, node: Option<&str>, seed: Option<u64>) -> anyhow::Result<ExitCode> {
+    start_log();
+    let snapshot = match load(path, node)? {
+        Ok(snapshot) => snapshot,
+        Err(problems) => {
+            eprint!("{problems}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let seed = seed.unwrap_or_else(system_seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Signals are caught before anyone can connect and send one.
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let sidecar = Sidecar::start(snapshot, Some(path), Pcg64::seed_from_u64(seed))?;
+        tracing::info!(
+            node = %sidecar.state.snapshot().site.node().id,
+            data = %sidecar.data_address,
+            admin = %sidecar.admin_address,
+            seed,
+            "listening"
+        );
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {
+                    // A refusal is logged and counted where it happens.
+                    let _ = sidecar.state.reload();
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        sidecar.drain();
+        let within = sidecar.state.snapshot().timeouts.drain;
+        tracing::info!(?within, "draining; a second signal ends at once");
+        tokio::select! {
+            drained = drained(&sidecar, within) => {
+                if !drained {
+                    tracing::warn!("the drain deadline has passed with requests still running");
+                }
+            }
+            _ = terminate.recv() => tracing::warn!("ended by a second signal"),
+            _ = interrupt.recv() => tracing::warn!("ended by a second signal"),
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn drained(sidecar: &Sidecar, within: Duration) -> bool {
+    let deadline = Instant::now() + within;
+    while !sidecar.is_drained() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(DRAIN_POLL).await;
+    }
+    true
+}
+
+/// Errors and warnings by default; RUST_LOG says otherwise.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// A seed nobody can foresee.
+fn system_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}

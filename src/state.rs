@@ -1,6 +1,7 @@
 //! What all threads share: the clock, the snapshot, the scheduler, and the one path on which
 //! configuration changes.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ pub struct State {
     current: ArcSwap<Snapshot>,
     scheduler: Mutex<LiveScheduler>,
     writing: Mutex<()>,
+    source: Option<PathBuf>,
     cores: u16,
     /// Counters and gauges.
     pub metrics: Metrics,
@@ -50,8 +52,9 @@ impl Clock {
 }
 
 impl State {
-    /// The state of a node that starts with `snapshot` and draws from `rng`.
-    pub fn new(snapshot: Snapshot, rng: Pcg64) -> Self {
+    /// The state of a node that starts with `snapshot`, which was read from `source`, and draws
+    /// from `rng`.
+    pub fn new(snapshot: Snapshot, source: Option<PathBuf>, rng: Pcg64) -> Self {
         let mut scheduler = Scheduler::new(snapshot.limits.functions, rng);
         scheduler.adopt(&snapshot.site.topology);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -60,6 +63,7 @@ impl State {
             current: ArcSwap::from_pointee(snapshot),
             scheduler: Mutex::new(scheduler),
             writing: Mutex::new(()),
+            source,
             cores: u16::try_from(cores).unwrap_or(u16::MAX),
             metrics: Metrics::new(),
             host_load: HostLoad::default(),
@@ -122,13 +126,8 @@ impl State {
     pub fn apply(&self, change: &Change) -> Result<Arc<Snapshot>, Vec<Problem>> {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot();
-        let next = current.with(change).map(Arc::new).inspect_err(|problems| {
-            self.metrics.config_reload_failures.inc();
-            self.metrics.config_last_reload_successful.set(0);
-            for problem in problems {
-                tracing::error!(%problem, "configuration refused, nothing changed");
-            }
-        })?;
+        let next = current.with(change).map_err(|problems| self.refuse(problems))?;
+        let next = Arc::new(next);
         // The scheduler knows the new nodes before anyone can ask for them.
         {
             let mut scheduler = self.scheduler();
@@ -144,6 +143,33 @@ impl State {
             tracing::warn!(key, "changed, but takes effect only at the next start");
         }
         Ok(next)
+    }
+
+    /// Reads the configuration file again and follows it, if all of it is good.
+    pub fn reload(&self) -> Result<Arc<Snapshot>, Vec<Problem>> {
+        let Some(source) = &self.source else {
+            let fault = "this sidecar was not started from a file";
+            return Err(vec![Problem::new("config", "", fault, "say what to change")]);
+        };
+        match std::fs::read_to_string(source) {
+            Ok(text) => self.apply(&Change::Text(text)),
+            Err(error) => {
+                let file = source.display();
+                let remedy = "put the file back and reload again";
+                let problem =
+                    Problem::new("config", file, format!("cannot be read: {error}"), remedy);
+                Err(self.refuse(vec![problem]))
+            }
+        }
+    }
+
+    fn refuse(&self, problems: Vec<Problem>) -> Vec<Problem> {
+        self.metrics.config_reload_failures.inc();
+        self.metrics.config_last_reload_successful.set(0);
+        for problem in &problems {
+            tracing::error!(%problem, "configuration refused, nothing changed");
+        }
+        problems
     }
 
     /// The scheduler, for a moment: the lock is never held across an await.

@@ -136,11 +136,26 @@ impl Snapshot {
         Err(Vec::new())
     }
 
+    /// Whether `authority` is the gateway of a node of the topology, this one included.
+    pub fn is_gateway(&self, authority: &Authority) -> bool {
+        let of_node = |node: &crate::topology::Node| {
+            node.address.gateway_port == authority.port && node.address.host == authority.host
+        };
+        let local = authority.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            && authority.port == self.gateway.port;
+        *authority == self.gateway || local || self.site.topology.nodes().iter().any(of_node)
+    }
+
     /// Keys that differ in `next` and take effect only at the next start.
     pub fn restart_needed(&self, next: &Self) -> Vec<&'static str> {
         let _ = next;
         Vec::new()
     }
+}
+
+/// `problems` as lines that an editor can jump to.
+pub fn render(problems: &[Problem], file: &str) -> String {
+    problems.iter().map(|problem| format!("{file}: {problem}\n")).collect()
 }
 
 impl Secret {
@@ -149,7 +164,13 @@ impl Secret {
         Self(bytes.into())
     }
 
-    /// The bytes, for signing and comparing.
+    /// Whether `shown` is the secret, in a time that does not tell how much of it is right.
+    pub fn matches(&self, shown: &[u8]) -> bool {
+        let differing = self.0.iter().zip(shown).fold(0, |seen, (a, b)| seen | (a ^ b));
+        std::hint::black_box(differing) == 0 && self.0.len() == shown.len()
+    }
+
+    /// The bytes, for signing.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

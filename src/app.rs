@@ -1,0 +1,132 @@
+//! The composition root: binds, threads, timers, drain.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use rand_pcg::Pcg64;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::LocalSet;
+
+use crate::api::Api;
+use crate::config::Snapshot;
+use crate::host_load::{SAMPLE_INTERVAL, Sampler};
+use crate::proxy::Context;
+use crate::proxy::admit::Port;
+use crate::proxy::listener::{Listener, bind};
+use crate::state::State;
+
+/// Admin connections at once; operators are few.
+const ADMIN_CONNECTIONS_MAX: usize = 256;
+
+/// A sidecar with its threads.
+#[derive(Debug)]
+pub struct Sidecar {
+    /// What its threads share.
+    pub state: Arc<State>,
+    /// Where it serves clients and peers.
+    pub data_address: SocketAddr,
+    /// Where it serves operators.
+    pub admin_address: SocketAddr,
+    draining: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Sidecar {
+    /// Starts a sidecar that runs by `snapshot`, re-reads `source` on demand and draws from `rng`.
+    pub fn start(snapshot: Snapshot, source: Option<&Path>, rng: Pcg64) -> anyhow::Result<Self> {
+        let listen = snapshot.listen;
+        let workers = snapshot.workers.get();
+        let connections = Arc::new(Semaphore::new(snapshot.limits.connections));
+        let state = Arc::new(State::new(snapshot, source.map(Path::to_owned), rng));
+        let data = bind(listen.data, workers)
+            .with_context(|| format!("listen.data: cannot listen on {}", listen.data))?;
+        let admin = bind(listen.admin, 1)
+            .with_context(|| format!("listen.admin: cannot listen on {}", listen.admin))?;
+        let (draining, watcher) = watch::channel(false);
+        let mut sidecar = Self {
+            data_address: data[0].local_addr()?,
+            admin_address: admin[0].local_addr()?,
+            state,
+            draining,
+            threads: Vec::with_capacity(workers + 1),
+        };
+        for (index, socket) in data.into_iter().enumerate() {
+            let (connections, draining) = (Arc::clone(&connections), watcher.clone());
+            sidecar.spawn(format!("hopwise-{index}"), move |state| async move {
+                let context = Context::new(state);
+                let api = Api::new(std::rc::Rc::clone(&context));
+                let port = Port::Data;
+                Listener { socket, port, context, api, connections, draining }.run().await
+            })?;
+        }
+        let admin = admin.into_iter().next().ok_or_else(|| anyhow!("no admin socket"))?;
+        sidecar.spawn("hopwise-admin".to_owned(), move |state| async move {
+            let sampling = tokio::task::spawn_local(keep_time(Arc::clone(&state)));
+            let context = Context::new(state);
+            let api = Api::new(std::rc::Rc::clone(&context));
+            let connections = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+            let (socket, port, draining) = (admin, Port::Admin, watcher);
+            let ended = Listener { socket, port, context, api, connections, draining }.run().await;
+            sampling.abort();
+            ended
+        })?;
+        Ok(sidecar)
+    }
+
+    /// Runs `task` on a thread of its own, with a runtime of its own.
+    fn spawn<T, F>(&mut self, name: String, task: T) -> anyhow::Result<()>
+    where
+        T: FnOnce(Arc<State>) -> F + Send + 'static,
+        F: Future<Output = std::io::Result<()>> + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let state = Arc::clone(&self.state);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let ended = LocalSet::new().block_on(&runtime, async move { task(state).await });
+            if let Err(error) = ended {
+                tracing::error!(%error, "a worker ended");
+            }
+            runtime.shutdown_background();
+        })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Takes no more connections; those that are open end with their last answer.
+    pub fn drain(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// Whether all connections have ended after [`Self::drain`].
+    pub fn is_drained(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+}
+
+/// Samples the host and lets old measurements go, for as long as the sidecar runs.
+async fn keep_time(state: Arc<State>) {
+    let mut sampler = match Sampler::new() {
+        Ok(sampler) => Some(sampler),
+        Err(error) => {
+            tracing::warn!(%error, "this host's load cannot be sampled; decisions go without it");
+            None
+        }
+    };
+    let mut interval = tokio::time::interval(SAMPLE_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        if let Some(sampler) = &mut sampler {
+            state.host_load.publish(sampler.sample());
+        }
+        let now = state.now();
+        state.scheduler().tick(now);
+    }
+}
+
+/// How often a draining sidecar is looked at.
+pub const DRAIN_POLL: Duration = Duration::from_millis(10);

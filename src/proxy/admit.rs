@@ -1,0 +1,328 @@
+//! What comes in: checked against RFC 9110 and 9112, and told apart by who calls and for what.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use tower::{Layer, Service};
+
+use crate::config::{Authority, Snapshot};
+use crate::scheduling::FunctionName;
+use crate::state::State;
+
+use super::answer::Refused;
+use super::body::ResponseBody;
+use super::future::Either;
+use super::peer::{self, PeerContext, Standing};
+
+/// The connection a request came on.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// The other end.
+    pub address: SocketAddr,
+    /// Where the client meant to connect to, on a connection that was redirected here.
+    pub original_destination: Option<Authority>,
+    /// The port it came in by.
+    pub port: Port,
+}
+
+/// Which of our ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// For clients and peers.
+    Data,
+    /// For operators.
+    Admin,
+}
+
+/// Who is calling.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The connection.
+    pub client: Client,
+    /// What a peer says of the invocation; none for anyone else.
+    pub(crate) peer: Option<PeerContext>,
+    /// Whether the caller is a sidecar of this topology.
+    pub is_peer: bool,
+    /// Whether the caller is on this host, or shows the admin token.
+    pub is_trusted: bool,
+    /// Whether the answer says where the invocation ran.
+    pub wants_report: bool,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// One of our own paths.
+    Own,
+    /// A call of a function.
+    Function {
+        /// The function called.
+        name: FunctionName,
+        /// Whether the gateway only queues it.
+        asynchronous: bool,
+    },
+    /// Anything else: for the gateway, unchanged.
+    Gateway,
+}
+
+/// A request that may be served, with all that was found out about it.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The request, internal headers still in place.
+    pub request: Request<Incoming>,
+    /// The configuration it is served under, to its end.
+    pub snapshot: Arc<Snapshot>,
+    /// Who is calling.
+    pub caller: Caller,
+    /// What for.
+    pub route: Route,
+}
+
+/// Our paths on the data port.
+pub const OWN_PATHS: [&str; 8] = [
+    "/entry",
+    "/schedule",
+    "/load",
+    "/arch_metrics",
+    "/durations",
+    "/configuration",
+    "/reload",
+    "/update_threshold",
+];
+
+const FUNCTION_PREFIX: &str = "/function/";
+const ASYNC_FUNCTION_PREFIX: &str = "/async-function/";
+
+/// The layer that admits requests of one client.
+#[derive(Debug, Clone)]
+pub struct Admit {
+    pub(super) state: Arc<State>,
+    pub(super) client: Client,
+}
+
+/// The service [`Admit`] makes.
+#[derive(Debug, Clone)]
+pub struct Admission<S> {
+    admit: Admit,
+    inner: S,
+}
+
+impl<S> Layer<S> for Admit {
+    type Service = Admission<S>;
+
+    fn layer(&self, inner: S) -> Admission<S> {
+        Admission { admit: self.clone(), inner }
+    }
+}
+
+impl<S> Service<Request<Incoming>> for Admission<S>
+where
+    S: Service<Admitted, Response = Response<ResponseBody>, Error = Infallible>,
+{
+    type Response = S::Response;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Result<Self::Response, Infallible>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        match self.admit.admit(request) {
+            Ok(admitted) => Either::One { future: self.inner.call(admitted) },
+            Err(refused) => Either::Other { future: ready(Ok(refused.into_response())) },
+        }
+    }
+}
+
+impl Admit {
+    fn admit(&self, request: Request<Incoming>) -> Result<Admitted, Refused> {
+        check_message(&request)?;
+        let route = self.route(request.uri())?;
+        let snapshot = self.state.snapshot();
+        let caller = self.identify(&snapshot, &request)?;
+        Ok(Admitted { request, snapshot, caller, route })
+    }
+
+    fn route(&self, uri: &Uri) -> Result<Route, Refused> {
+        let path = uri.path();
+        if self.client.port == Port::Admin || OWN_PATHS.contains(&path) {
+            return Ok(Route::Own);
+        }
+        classify(path)
+    }
+
+    fn identify(
+        &self,
+        snapshot: &Snapshot,
+        request: &Request<Incoming>,
+    ) -> Result<Caller, Refused> {
+        let headers = request.headers();
+        let address = self.client.address.ip();
+        let standing = peer::standing(snapshot, request.method(), request.uri(), headers, address);
+        let peer = match standing {
+            Standing::Peer => peer::read(snapshot, headers).map_err(|name| {
+                bad_request(format!("the header {name} makes no sense; see the wire contract"))
+            })?,
+            Standing::Stranger => None,
+            Standing::Forged => {
+                return Err(Refused::new(
+                    StatusCode::FORBIDDEN,
+                    "peer_rejected",
+                    "the signature does not verify; give all nodes the same peers.key_file and \
+                     clocks that agree to five minutes",
+                ));
+            }
+        };
+        let is_trusted = is_loopback(address) || shows_token(snapshot, headers);
+        let asks = headers.contains_key(peer::EXPLAIN);
+        let is_peer = standing == Standing::Peer;
+        let wants_report = peer.is_some() || (asks && (is_trusted || is_peer));
+        Ok(Caller { client: self.client.clone(), peer, is_peer, is_trusted, wants_report })
+    }
+}
+
+/// Whether an address is this host's own.
+pub fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// Whether the request carries the admin token.
+fn shows_token(snapshot: &Snapshot, headers: &HeaderMap) -> bool {
+    let Some(token) = &snapshot.admin_token else { return false };
+    let shown = headers.get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+    let shown = shown.and_then(|value| value.strip_prefix(b"Bearer "));
+    shown.is_some_and(|shown| token.matches(shown))
+}
+
+fn bad_request(message: impl Into<String>) -> Refused {
+    Refused::new(StatusCode::BAD_REQUEST, "bad_request", message)
+}
+
+/// What hyper leaves to us: methods we do not serve, and the rules about Host.
+fn check_message(request: &Request<Incoming>) -> Result<(), Refused> {
+    if request.method() == Method::CONNECT {
+        let message = "CONNECT is not served here; call the function by its path";
+        let refused = Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+        return Err(Refused {
+            allow: Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            ..refused
+        });
+    }
+    let headers = request.headers();
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(bad_request("the request has more than one Host; send one"));
+    }
+    if host.is_none() && request.version() == Version::HTTP_11 && request.uri().host().is_none() {
+        return Err(bad_request("the request has no Host; HTTP/1.1 demands one"));
+    }
+    if let Some(host) = host
+        && !host.is_empty()
+        && http::uri::Authority::try_from(host.as_bytes()).is_err()
+    {
+        return Err(bad_request("the Host is neither a name nor an address; send one that is"));
+    }
+    if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+        return Err(bad_request("the request has more than one Content-Length; send one"));
+    }
+    Ok(())
+}
+
+/// What `path` asks for. Paths are compared as they are, never normalised.
+fn classify(path: &str) -> Result<Route, Refused> {
+    let (rest, asynchronous) = if let Some(rest) = path.strip_prefix(FUNCTION_PREFIX) {
+        (rest, false)
+    } else if let Some(rest) = path.strip_prefix(ASYNC_FUNCTION_PREFIX) {
+        (rest, true)
+    } else {
+        return Ok(Route::Gateway);
+    };
+    let (name, tail) = rest.split_once('/').unwrap_or((rest, ""));
+    if name.is_empty() && tail.is_empty() {
+        return Ok(Route::Gateway);
+    }
+    let name = FunctionName::new(name)
+        .map_err(|error| bad_request(format!("{name:?} names no function: {error}")))?;
+    if !is_plain(tail) {
+        return Err(bad_request(
+            "the path after the function's name has a dot segment, an encoded slash or backslash, \
+             or NUL; send it in the query or the body",
+        ));
+    }
+    Ok(Route::Function { name, asynchronous })
+}
+
+/// Whether no gateway can read `tail` as leading out of the function's own path.
+fn is_plain(tail: &str) -> bool {
+    if !tail.contains(['.', '%', '\\']) {
+        return true;
+    }
+    let lower = tail.to_ascii_lowercase();
+    if lower.contains("%2f") || lower.contains("%5c") || lower.contains("%00") {
+        return false;
+    }
+    let decoded = lower.replace("%2e", ".");
+    !decoded.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_told_apart() {
+        let function = |name: &str, asynchronous| Route::Function {
+            name: FunctionName::new(name).unwrap(),
+            asynchronous,
+        };
+        for (path, route) in [
+            ("/function/echo", function("echo", false)),
+            ("/function/echo/", function("echo", false)),
+            ("/function/echo/a/b", function("echo", false)),
+            ("/function/echo//a", function("echo", false)),
+            ("/function/a.b", function("a.b", false)),
+            ("/function/echo/v1.2/...", function("echo", false)),
+            ("/async-function/echo", function("echo", true)),
+            ("/function", Route::Gateway),
+            ("/function/", Route::Gateway),
+            ("/functions/echo", Route::Gateway),
+            ("//function/echo", Route::Gateway),
+            ("/Function/echo", Route::Gateway),
+            ("/system/functions", Route::Gateway),
+            ("/", Route::Gateway),
+            ("*", Route::Gateway),
+        ] {
+            assert_eq!(classify(path).unwrap(), route, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_leads_elsewhere_is_refused() {
+        for path in [
+            "/function/../system/functions",
+            "/function/./echo",
+            "/function//echo",
+            "/function/%2e%2e/system",
+            "/function/echo/../../system/functions",
+            "/function/echo/%2E%2e/x",
+            "/function/echo/.%2e/x",
+            "/function/echo/a%2Fb",
+            "/function/echo/a%2fb",
+            "/function/echo/a%5cb",
+            "/function/echo/..\\..\\system",
+            "/function/echo/%00",
+            "/function/a%20b",
+            "/async-function/..",
+        ] {
+            assert!(classify(path).is_err(), "{path}");
+        }
+    }
+}

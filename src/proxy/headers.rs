@@ -1,0 +1,211 @@
+//! Header fields an intermediary must change, and no others.
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+
+/// The start of every header field between sidecars.
+pub const INTERNAL_PREFIX: &str = "hopwise-";
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Whether a field is ours: `hopwise-…`, or its twin `hopwise_…`, which some gateways take for it.
+pub fn is_internal(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    bytes.len() > 7 && bytes.starts_with(b"hopwise") && matches!(bytes[7], b'-' | b'_')
+}
+
+/// Removes the fields that belong to one connection only (RFC 9110, 7.6.1), and our own.
+///
+/// Answers with the protocol that an upgrade asks for, and whether internal fields were among
+/// those removed. `TE: trailers` is kept, since trailers pass.
+pub fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
+    let mut removed = Removed::default();
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        match *name {
+            CONNECTION | TRANSFER_ENCODING | UPGRADE | TE => doomed.push(name.clone()),
+            ref other if *other == KEEP_ALIVE || *other == PROXY_CONNECTION => {
+                doomed.push(name.clone());
+            }
+            ref other if is_internal(other.as_str()) => {
+                removed.internal = true;
+                doomed.push(name.clone());
+            }
+            _ => {}
+        }
+    }
+    if doomed.is_empty() {
+        return removed;
+    }
+    let mut trailers = false;
+    if headers.contains_key(CONNECTION) {
+        let listed = connection_options(headers);
+        if listed.iter().any(|option| *option == UPGRADE) {
+            removed.upgrade = headers.get(UPGRADE).cloned();
+        }
+        trailers = listed.contains(&TE) && accepts_trailers(headers);
+        doomed.extend(listed.into_iter().filter(|name| !matches!(*name, HOST | TRAILER)));
+    }
+    for name in &doomed {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("TE"));
+    }
+    removed
+}
+
+/// What [`remove_connection_fields`] found.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// The protocol that `Connection: upgrade` asks for.
+    pub upgrade: Option<HeaderValue>,
+    /// Whether there were fields of ours.
+    pub internal: bool,
+}
+
+fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .filter_map(|option| HeaderName::from_bytes(option.trim().as_bytes()).ok())
+        .collect()
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(TE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        coding.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("trailers"))
+    })
+}
+
+/// Asks for (or grants) an upgrade to `protocol` on the next connection.
+pub fn restore_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, protocol);
+}
+
+/// Says on whose behalf the request is sent: the client's address is appended, the host and the
+/// scheme it used are noted unless an earlier proxy has noted them (after RFC 7239).
+pub fn append_forwarded(headers: &mut HeaderMap, client: IpAddr, scheme: &'static str) {
+    let client = client.to_canonical();
+    let earlier: Vec<&str> =
+        headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    let all = if earlier.is_empty() {
+        client.to_string()
+    } else {
+        format!("{}, {client}", earlier.join(", "))
+    };
+    if let Ok(value) = HeaderValue::from_str(&all) {
+        headers.insert(FORWARDED_FOR, value);
+    }
+    if !headers.contains_key(FORWARDED_HOST)
+        && let Some(host) = headers.get(HOST).cloned()
+    {
+        headers.insert(FORWARDED_HOST, host);
+    }
+    if !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        map
+    }
+
+    fn names(map: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<&str> = map.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn connection_fields_go_and_the_rest_stays() {
+        let mut map = headers(&[
+            ("host", "h"),
+            ("connection", "keep-alive, X-Foo"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("transfer-encoding", "chunked"),
+            ("x-foo", "1"),
+            ("x-bar", "2"),
+            ("trailer", "x-sum"),
+        ]);
+        let removed = remove_connection_fields(&mut map);
+        assert_eq!(names(&map), ["host", "trailer", "x-bar"]);
+        assert!(removed.upgrade.is_none() && !removed.internal);
+    }
+
+    #[test]
+    fn a_client_cannot_have_host_removed() {
+        let mut map = headers(&[("host", "h"), ("connection", "host, close")]);
+        remove_connection_fields(&mut map);
+        assert_eq!(names(&map), ["host"]);
+    }
+
+    #[test]
+    fn an_upgrade_needs_both_fields() {
+        let mut map = headers(&[("connection", "Upgrade"), ("upgrade", "websocket")]);
+        assert_eq!(remove_connection_fields(&mut map).upgrade.unwrap(), "websocket");
+        let mut map = headers(&[("upgrade", "websocket")]);
+        assert!(remove_connection_fields(&mut map).upgrade.is_none());
+        assert!(map.is_empty());
+    }
+
+    #[test]
+    fn trailers_stay_asked_for() {
+        let mut map = headers(&[("connection", "te"), ("te", "gzip, Trailers;q=0.5")]);
+        remove_connection_fields(&mut map);
+        assert_eq!(map.get(TE).unwrap(), "trailers");
+        let mut map = headers(&[("te", "trailers")]);
+        remove_connection_fields(&mut map);
+        assert!(map.is_empty(), "TE counts only when Connection lists it");
+    }
+
+    #[test]
+    fn internal_fields_and_their_twins_are_removed() {
+        let mut map = headers(&[("hopwise-hop", "1"), ("hopwise_via", "a"), ("hopwiser", "b")]);
+        assert!(remove_connection_fields(&mut map).internal);
+        assert_eq!(names(&map), ["hopwiser"]);
+    }
+
+    #[test]
+    fn forwarded_fields_are_appended_and_never_overwritten() {
+        let client: IpAddr = "192.0.2.7".parse().unwrap();
+        let mut map = headers(&[("host", "h:1")]);
+        append_forwarded(&mut map, client, "http");
+        assert_eq!(map["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(map["x-forwarded-host"], "h:1");
+        assert_eq!(map["x-forwarded-proto"], "http");
+        let mut map = headers(&[
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-for", "10.0.0.2"),
+            ("x-forwarded-host", "first"),
+            ("x-forwarded-proto", "https"),
+        ]);
+        append_forwarded(&mut map, "::ffff:192.0.2.7".parse().unwrap(), "http");
+        assert_eq!(map["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 192.0.2.7");
+        assert_eq!(map.get_all("x-forwarded-for").iter().count(), 1);
+        assert_eq!(map["x-forwarded-host"], "first");
+        assert_eq!(map["x-forwarded-proto"], "https");
+    }
+}

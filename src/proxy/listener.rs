@@ -1,0 +1,204 @@
+//! Listening sockets, and the life of a client connection.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tower::Service;
+
+use crate::config::{Authority, Snapshot};
+
+use super::admit::{Admitted, Client, Port};
+use super::body::ResponseBody;
+use super::{Context, stack};
+
+const BACKLOG: i32 = 4096;
+
+/// How long to wait when the process has run out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often idle upstream connections are looked through.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// `count` sockets that listen on `address` and share its connections.
+///
+/// SO_REUSEPORT lets any process of this user join in, so the address is first claimed without it:
+/// two sidecars on one port is a mistake, and would share the traffic without a word.
+pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
+    if address.port() != 0 {
+        socket(address)?.bind(&address.into())?;
+    }
+    let mut listeners = vec![listen(address)?];
+    let bound = listeners[0].local_addr()?;
+    for _ in 1..count {
+        listeners.push(listen(bound)?);
+    }
+    Ok(listeners)
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn listen(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// One listening socket with what its connections need.
+#[derive(Debug)]
+pub struct Listener<A> {
+    /// The socket, not blocking.
+    pub socket: StdListener,
+    /// Which of our ports it is.
+    pub port: Port,
+    /// This worker's context.
+    pub context: Rc<Context>,
+    /// Answers our own paths.
+    pub api: A,
+    /// Bounds client connections over all workers.
+    pub connections: Arc<Semaphore>,
+    /// Becomes true when no more connections are to be taken.
+    pub draining: watch::Receiver<bool>,
+}
+
+impl<A> Listener<A>
+where
+    A: Service<Admitted, Response = Response<ResponseBody>, Error = Infallible> + Clone + 'static,
+{
+    /// Takes connections until draining begins, then ends when the last of them has.
+    pub async fn run(self) -> io::Result<()> {
+        let socket = TcpListener::from_std(self.socket.try_clone()?)?;
+        let graceful = GracefulShutdown::new();
+        let mut draining = self.draining.clone();
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            let permit = Arc::clone(&self.connections).acquire_owned();
+            tokio::select! {
+                accepted = accept(&socket, permit) => match accepted {
+                    Ok((stream, address, permit)) => {
+                        self.spawn(stream, address, permit, graceful.watcher());
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                _ = sweep.tick() => {
+                    let idle = self.context.state.snapshot().timeouts.idle;
+                    self.context.upstreams.sweep(idle);
+                }
+                changed = draining.wait_for(|draining| *draining) => {
+                    // An error means that whoever could say so is gone.
+                    let _ = changed;
+                    break;
+                }
+            }
+        }
+        drop(socket);
+        drop(self.socket);
+        graceful.shutdown().await;
+        Ok(())
+    }
+
+    fn spawn(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        permit: OwnedSemaphorePermit,
+        watcher: Watcher,
+    ) {
+        let state = &self.context.state;
+        let snapshot = state.snapshot();
+        // A socket that refuses the option is about to fail anyway.
+        let _ = stream.set_nodelay(true);
+        let original_destination =
+            snapshot.interception.and_then(|_| original_destination(&stream));
+        let client = Client { address, original_destination, port: self.port };
+        let service = TowerToHyperService::new(stack(&self.context, client, self.api.clone()));
+        let builder = builder(&snapshot);
+        let metrics = Arc::clone(state);
+        metrics.metrics.connections_accepted.inc();
+        metrics.metrics.connections.inc();
+        tokio::task::spawn_local(async move {
+            let connection =
+                builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+            if let Err(error) = watcher.watch(connection).await {
+                tracing::debug!(%address, %error, "connection ended");
+            }
+            metrics.metrics.connections.dec();
+            drop(permit);
+        });
+    }
+}
+
+async fn accept(
+    socket: &TcpListener,
+    permit: impl Future<Output = Result<OwnedSemaphorePermit, tokio::sync::AcquireError>>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = permit.await.map_err(io::Error::other)?;
+    let (stream, address) = socket.accept().await?;
+    Ok((stream, address, permit))
+}
+
+/// Where the client meant to connect to, if iptables REDIRECT sent it here instead.
+fn original_destination(stream: &TcpStream) -> Option<Authority> {
+    let local = stream.local_addr().ok()?;
+    let socket = SockRef::from(stream);
+    let meant = match local {
+        SocketAddr::V4(_) => socket.original_dst_v4(),
+        SocketAddr::V6(_) => socket.original_dst_v6(),
+    };
+    let meant = meant.ok()?.as_socket()?;
+    let authority =
+        Authority { host: meant.ip().to_canonical().to_string().into(), port: meant.port() };
+    (meant != local).then_some(authority)
+}
+
+/// HTTP/1.1, HTTP/1.0 or h2c with prior knowledge, whichever the client speaks.
+fn builder(snapshot: &Snapshot) -> Builder<LocalExecutor> {
+    let mut builder = Builder::new(LocalExecutor);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(snapshot.timeouts.request_header)
+        .max_headers(snapshot.limits.headers)
+        .preserve_header_case(true)
+        .auto_date_header(false)
+        .pipeline_flush(true)
+        .writev(false);
+    builder.http2().timer(TokioTimer::new()).auto_date_header(false);
+    builder
+}
+
+/// Runs hyper's tasks on the worker's own thread.
+#[derive(Debug, Clone, Copy)]
+struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}

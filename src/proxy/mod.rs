@@ -1,0 +1,82 @@
+//! The data path.
+
+pub mod admit;
+pub mod answer;
+pub mod body;
+pub mod dispatch;
+mod future;
+mod headers;
+mod io;
+pub mod listener;
+pub mod measure;
+mod outbound;
+pub(crate) mod peer;
+mod split;
+mod tunnel;
+mod upstream;
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tower::{Service, ServiceBuilder, service_fn};
+
+use crate::state::State;
+
+use admit::{Admit, Admitted, Client};
+use body::ResponseBody;
+pub use dispatch::Context;
+use measure::Measure;
+use split::OwnPaths;
+use upstream::Upstreams;
+
+/// Everything a request passes, in its order. `api` answers our own paths.
+pub fn stack<A>(
+    context: &Rc<Context>,
+    client: Client,
+    api: A,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<ResponseBody>,
+    Error = Infallible,
+    Future: 'static,
+> + Clone
++ use<A>
+where
+    A: Service<Admitted, Response = Response<ResponseBody>, Error = Infallible> + Clone + 'static,
+{
+    let state = &context.state;
+    let context = Rc::clone(context);
+    ServiceBuilder::new()
+        // Counts every answer, whoever gives it.
+        .layer(Measure { state: Arc::clone(state) })
+        // Refuses what must not go on; finds out who calls, and for what.
+        .layer(Admit { state: Arc::clone(state), client })
+        // Answers our own paths.
+        .layer(OwnPaths { api })
+        // Decides, sends, reports back; passes the rest to the gateway.
+        .service(service_fn(move |admitted| {
+            let context = Rc::clone(&context);
+            async move { Ok(dispatch::serve(context, admitted).await) }
+        }))
+}
+
+impl Context {
+    /// The context of one worker thread.
+    pub fn new(state: Arc<State>) -> Rc<Self> {
+        let upstreams = Upstreams::new(Arc::clone(&state));
+        let call_peers_from = source_address(&state);
+        Rc::new(Self { state, upstreams, call_peers_from })
+    }
+}
+
+/// This node's own address, where it is one of this host: without a key, peers know it by that.
+fn source_address(state: &State) -> Option<IpAddr> {
+    let snapshot = state.snapshot();
+    let own: IpAddr = snapshot.site.node().address.host.parse().ok()?;
+    let usable = snapshot.peer_key.is_none() && std::net::TcpListener::bind((own, 0)).is_ok();
+    usable.then_some(own)
+}

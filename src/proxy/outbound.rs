@@ -1,0 +1,51 @@
+//! A client's request made ready for the next server.
+
+use http::Uri;
+use http::header::{EXPECT, HOST, HeaderValue};
+use http::request::Parts;
+use hyper::body::Body;
+use hyper::upgrade::OnUpgrade;
+
+use super::admit::Client;
+use super::body::RequestBody;
+use super::headers::{append_forwarded, remove_connection_fields, restore_upgrade};
+use super::upstream::Outbound;
+
+/// A request ready to be sent, and what was found while making it so.
+pub(super) struct Prepared {
+    pub(super) outbound: Outbound,
+    /// The client's side of the connection, where it asks for another protocol.
+    pub(super) upgrade: Option<OnUpgrade>,
+    /// Whether it carried internal fields.
+    pub(super) internal: bool,
+}
+
+/// Changes what an intermediary must change (RFC 9110, 7.6), and nothing else.
+pub(super) fn prepare(mut head: Parts, body: RequestBody, client: &Client) -> Prepared {
+    let removed = remove_connection_fields(&mut head.headers);
+    let mut upgrade = None;
+    if let Some(protocol) = removed.upgrade
+        && head.version == http::Version::HTTP_11
+    {
+        upgrade = head.extensions.remove::<OnUpgrade>();
+        restore_upgrade(&mut head.headers, protocol);
+    }
+    let authority = head.uri.authority().cloned();
+    if let Some(authority) = authority {
+        // The authority of the target overrules Host (RFC 9112, 3.2.2); h2 has no Host at all.
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+            head.headers.insert(HOST, host);
+        }
+        let target = head.uri.path_and_query().cloned();
+        head.uri = target.map_or_else(|| Uri::from_static("/"), Uri::from);
+    }
+    append_forwarded(&mut head.headers, client.address.ip(), "http");
+    head.version = http::Version::HTTP_11;
+    let expects_continue = !body.is_end_stream()
+        && head
+            .headers
+            .get(EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let outbound = Outbound { head, body, expects_continue };
+    Prepared { outbound, upgrade, internal: removed.internal }
+}

@@ -1,0 +1,47 @@
+//! Connections that change their protocol: WebSocket and other upgrades.
+
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::answer::Refused;
+use super::body::ResponseBody;
+use super::dispatch::Pending;
+use super::headers::{remove_connection_fields, restore_upgrade};
+use super::upstream::Lease;
+
+/// Grants an upgrade that the upstream has granted, and passes bytes both ways to the end.
+pub(super) fn open(
+    mut response: Response<Incoming>,
+    lease: Lease,
+    pending: Option<Pending>,
+    client: Option<OnUpgrade>,
+) -> Response<ResponseBody> {
+    let Some(client) = client else {
+        let message = "the gateway switched protocols unasked; see its log";
+        return Refused::new(StatusCode::BAD_GATEWAY, "bad_gateway", message).into_response();
+    };
+    let upstream = hyper::upgrade::on(&mut response);
+    let (mut head, _) = response.into_parts();
+    if let Some(protocol) = remove_connection_fields(&mut head.headers).upgrade {
+        restore_upgrade(&mut head.headers, protocol);
+    }
+    tokio::task::spawn_local(async move {
+        // A tunnel says nothing of the function's speed, but it keeps the node busy.
+        let mut pending = pending;
+        if let Some(pending) = &mut pending {
+            pending.discard_time();
+        }
+        let _lease = lease;
+        if let (Ok(client), Ok(upstream)) = (client.await, upstream.await) {
+            let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+            let ended = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+            tracing::debug!(?ended, "tunnel ended");
+        }
+        if let Some(pending) = pending {
+            pending.finish();
+        }
+    });
+    Response::from_parts(head, ResponseBody::full(""))
+}

@@ -1,0 +1,383 @@
+//! Connections to gateways and to other sidecars: kept open per worker, and sent over.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use crate::config::{Authority, Limits, Timeouts};
+use crate::scheduling::route::Outcome;
+use crate::state::State;
+
+use super::body::{Gate, Passage, Replay, RequestBody};
+use super::io::UpstreamIo;
+use super::peer;
+
+/// Where a request is sent, and from which address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Destination {
+    /// The gateway or sidecar.
+    pub(super) authority: Authority,
+    /// The local address to call from, by which peers know a node that has no key.
+    pub(super) from: Option<IpAddr>,
+}
+
+/// The connections of one worker.
+#[derive(Debug)]
+pub(super) struct Upstreams {
+    state: Arc<State>,
+    mark: Option<u32>,
+    idle: RefCell<HashMap<Destination, Vec<Idle>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    since: Instant,
+}
+
+/// A connection in use. Released when answer and request are through; closed otherwise.
+#[derive(Debug)]
+pub(super) struct Lease {
+    sender: Option<SendRequest<RequestBody>>,
+    destination: Destination,
+    home: Weak<Upstreams>,
+    sent: Option<Rc<Replay>>,
+    gate: Option<Arc<Gate>>,
+    idle_max: usize,
+}
+
+/// A request in parts, so that it can be sent again.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    pub(super) head: Parts,
+    pub(super) body: RequestBody,
+    pub(super) expects_continue: bool,
+}
+
+/// The head of an answer, with what it takes to ask somebody else instead.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) response: Response<Incoming>,
+    pub(super) lease: Lease,
+    saved: Saved,
+    sent: Option<Rc<Replay>>,
+}
+
+impl Answered {
+    /// The error by which a sidecar says that it ran nothing and somebody else should be asked.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        let refusal = self.response.headers().get(peer::REFUSAL)?;
+        MOVES_ON.into_iter().find(|code| refusal == code)
+    }
+
+    /// The request once more, if its body was kept.
+    pub(super) fn again(self) -> Option<Outbound> {
+        self.saved.again(&self.sent)
+    }
+}
+
+/// Refusals of a sidecar after which an invocation is sent elsewhere.
+const MOVES_ON: [&str; 4] = ["loop", "not_a_controller", "peer_rejected", "gateway_unreachable"];
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing ran. What can be sent elsewhere comes back.
+    NothingRan(io::Error, Option<Box<Outbound>>),
+    /// It may have run, and the connection broke.
+    Broken(hyper::Error),
+    /// The client broke off its body.
+    ClientAborted,
+    /// No answer in time.
+    TimedOut,
+}
+
+impl Failure {
+    /// How the step ended.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::NothingRan(..) => Outcome::Unreachable,
+            Self::Broken(_) | Self::TimedOut => Outcome::Failed,
+            Self::ClientAborted => Outcome::Cancelled,
+        }
+    }
+}
+
+impl Upstreams {
+    /// No connections yet.
+    pub(super) fn new(state: Arc<State>) -> Rc<Self> {
+        let mark = state.snapshot().interception.map(|interception| interception.mark);
+        Rc::new(Self { state, mark, idle: RefCell::default() })
+    }
+
+    /// Sends `outbound` to `destination` and waits for the head of the answer.
+    ///
+    /// A kept connection may turn out to be closed. When nobody can have read the request, or when
+    /// reading it twice does no harm, it is sent once more on a new connection.
+    pub(super) async fn send(
+        self: &Rc<Self>,
+        destination: &Destination,
+        mut outbound: Outbound,
+        limits: &Limits,
+        timeouts: &Timeouts,
+        answer_within: Duration,
+    ) -> Result<Answered, Failure> {
+        if let Some(lease) = self.lease_idle(destination, limits) {
+            match exchange(lease, outbound, answer_within).await {
+                Err(Failure::NothingRan(_, Some(again))) => outbound = *again,
+                settled => return settled,
+            }
+        }
+        match self.connect(destination, limits, timeouts).await {
+            Ok(lease) => exchange(lease, outbound, answer_within).await,
+            Err(error) => {
+                self.state.metrics.upstream_connect_failures.inc();
+                tracing::debug!(to = %destination.authority, %error, "cannot connect");
+                Err(Failure::NothingRan(error, Some(Box::new(outbound))))
+            }
+        }
+    }
+
+    fn lease_idle(self: &Rc<Self>, destination: &Destination, limits: &Limits) -> Option<Lease> {
+        let mut pools = self.idle.borrow_mut();
+        let pool = pools.get_mut(destination)?;
+        pool.retain(|idle| !idle.sender.is_closed());
+        let index = pool.iter().rposition(|idle| idle.sender.is_ready())?;
+        let sender = pool.remove(index).sender;
+        Some(self.lease(sender, destination, limits))
+    }
+
+    fn lease(
+        self: &Rc<Self>,
+        sender: SendRequest<RequestBody>,
+        destination: &Destination,
+        limits: &Limits,
+    ) -> Lease {
+        Lease {
+            sender: Some(sender),
+            destination: destination.clone(),
+            home: Rc::downgrade(self),
+            sent: None,
+            gate: None,
+            idle_max: limits.idle_connections,
+        }
+    }
+
+    async fn connect(
+        self: &Rc<Self>,
+        destination: &Destination,
+        limits: &Limits,
+        timeouts: &Timeouts,
+    ) -> io::Result<Lease> {
+        let stream = timeout(timeouts.connect, open(destination, self.mark))
+            .await
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))??;
+        let handshake = Builder::new()
+            .preserve_header_case(true)
+            .max_headers(limits.headers)
+            .writev(false)
+            .handshake(TokioIo::new(UpstreamIo::new(stream)));
+        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        self.state.metrics.upstream_connects.inc();
+        let home = Rc::downgrade(self);
+        let gone = destination.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(to = %gone.authority, %error, "upstream connection ended");
+            }
+            if let Some(home) = home.upgrade() {
+                home.drop_closed(&gone);
+            }
+        });
+        Ok(self.lease(sender, destination, limits))
+    }
+
+    fn drop_closed(&self, destination: &Destination) {
+        if let Some(pool) = self.idle.borrow_mut().get_mut(destination) {
+            pool.retain(|idle| !idle.sender.is_closed());
+        }
+    }
+
+    /// Closes what has been idle for longer than `idle_max`.
+    pub(super) fn sweep(&self, idle_max: Duration) {
+        let mut pools = self.idle.borrow_mut();
+        for pool in pools.values_mut() {
+            pool.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < idle_max);
+        }
+        pools.retain(|_, pool| !pool.is_empty());
+    }
+}
+
+impl Lease {
+    /// Gives the connection back, if it can serve another request.
+    pub(super) fn release(mut self) {
+        let done = self.sent.as_ref().is_none_or(|sent| sent.is_complete());
+        let (Some(home), Some(sender)) = (self.home.upgrade(), self.sender.take()) else { return };
+        if !done || sender.is_closed() {
+            return;
+        }
+        let mut pools = home.idle.borrow_mut();
+        if let Some(pool) = pools.get_mut(&self.destination) {
+            if pool.len() < self.idle_max {
+                pool.push(Idle { sender, since: Instant::now() });
+            }
+        } else {
+            pools.insert(self.destination.clone(), vec![Idle { sender, since: Instant::now() }]);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(gate) = self.gate.take() {
+            gate.set(Passage::Shut);
+        }
+    }
+}
+
+/// One request and the head of its answer over one connection.
+async fn exchange(
+    mut lease: Lease,
+    outbound: Outbound,
+    answer_within: Duration,
+) -> Result<Answered, Failure> {
+    let Outbound { head, mut body, expects_continue } = outbound;
+    let sent = body.replay();
+    lease.sent = sent.clone();
+    let saved = Saved::of(&head, expects_continue);
+    let gate = (expects_continue && sent.is_some()).then(Arc::<Gate>::default);
+    if let Some(gate) = &gate {
+        body = body.behind(Arc::clone(gate));
+        lease.gate = Some(Arc::clone(gate));
+    }
+    let mut request = Request::from_parts(head, body);
+    if let Some(gate) = gate {
+        hyper::ext::on_informational(&mut request, move |response| {
+            if response.status() == http::StatusCode::CONTINUE {
+                gate.set(Passage::Open);
+            }
+        });
+    }
+    let Some(sender) = &mut lease.sender else {
+        return Err(Failure::NothingRan(io::ErrorKind::NotConnected.into(), None));
+    };
+    match timeout(answer_within, sender.try_send_request(request)).await {
+        Ok(Ok(response)) => Ok(Answered { response, lease, saved, sent }),
+        Err(_) => Err(Failure::TimedOut),
+        Ok(Err(mut failed)) => Err(match failed.take_message() {
+            Some(request) => {
+                let (head, body) = request.into_parts();
+                let outbound = Outbound { head, body, expects_continue };
+                Failure::NothingRan(io::Error::other(failed.into_error()), Some(Box::new(outbound)))
+            }
+            None => classify(failed.into_error(), saved, &sent),
+        }),
+    }
+}
+
+/// What to make of a connection that broke before an answer.
+fn classify(error: hyper::Error, saved: Saved, sent: &Option<Rc<Replay>>) -> Failure {
+    if sent.as_ref().is_some_and(|sent| sent.client_failed()) {
+        return Failure::ClientAborted;
+    }
+    let unread = io_kind(&error).is_some_and(|kind| {
+        matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+    });
+    if !unread && !saved.method.is_idempotent() {
+        return Failure::Broken(error);
+    }
+    match saved.again(sent) {
+        Some(again) => Failure::NothingRan(io::Error::other(error), Some(Box::new(again))),
+        None if unread => Failure::NothingRan(io::Error::other(error), None),
+        None => Failure::Broken(error),
+    }
+}
+
+fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        source = cause.source();
+    }
+    None
+}
+
+/// What it takes to build a request once more. Header case is not kept: only the rare second
+/// request would profit, and every first one would pay.
+#[derive(Debug)]
+struct Saved {
+    method: Method,
+    uri: http::Uri,
+    headers: http::HeaderMap,
+    expects_continue: bool,
+}
+
+impl Saved {
+    fn of(head: &Parts, expects_continue: bool) -> Self {
+        Self {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            headers: head.headers.clone(),
+            expects_continue,
+        }
+    }
+
+    /// The request once more, if its body was kept.
+    fn again(self, sent: &Option<Rc<Replay>>) -> Option<Outbound> {
+        let body = match sent {
+            None => RequestBody::empty(),
+            Some(sent) => sent.again()?,
+        };
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.method = self.method;
+        head.uri = self.uri;
+        head.headers = self.headers;
+        Some(Outbound { head, body, expects_continue: self.expects_continue })
+    }
+}
+
+async fn open(destination: &Destination, mark: Option<u32>) -> io::Result<TcpStream> {
+    let Authority { host, port } = &destination.authority;
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return open_at(SocketAddr::new(ip, *port), destination.from, mark).await;
+    }
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+    for address in tokio::net::lookup_host((&**host, *port)).await? {
+        match open_at(address, destination.from, mark).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn open_at(
+    address: SocketAddr,
+    from: Option<IpAddr>,
+    mark: Option<u32>,
+) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_nodelay(true)?;
+    if let Some(mark) = mark {
+        SockRef::from(&socket).set_mark(mark)?;
+    }
+    if let Some(from) = from.filter(|from| from.is_ipv4() == address.is_ipv4()) {
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    socket.connect(address).await
+}
