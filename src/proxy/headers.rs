@@ -6,9 +6,6 @@ use http::header::{
     CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
-/// The start of every header field between sidecars.
-pub const INTERNAL_PREFIX: &str = "hopwise-";
-
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -16,7 +13,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Whether a field is ours: `hopwise-…`, or its twin `hopwise_…`, which some gateways take for it.
-pub fn is_internal(name: &str) -> bool {
+pub(super) fn is_internal(name: &str) -> bool {
     let bytes = name.as_bytes();
     bytes.len() > 7 && bytes.starts_with(b"hopwise") && matches!(bytes[7], b'-' | b'_')
 }
@@ -25,7 +22,7 @@ pub fn is_internal(name: &str) -> bool {
 ///
 /// Answers with the protocol that an upgrade asks for, and whether internal fields were among
 /// those removed. `TE: trailers` is kept, since trailers pass.
-pub fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
+pub(super) fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
     let mut removed = Removed::default();
     let mut doomed: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
@@ -47,7 +44,7 @@ pub fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
     let mut trailers = false;
     if headers.contains_key(CONNECTION) {
         let listed = connection_options(headers);
-        if listed.iter().any(|option| *option == UPGRADE) {
+        if listed.contains(&UPGRADE) {
             removed.upgrade = headers.get(UPGRADE).cloned();
         }
         trailers = listed.contains(&TE) && accepts_trailers(headers);
@@ -65,11 +62,11 @@ pub fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
 
 /// What [`remove_connection_fields`] found.
 #[derive(Debug, Default)]
-pub struct Removed {
+pub(super) struct Removed {
     /// The protocol that `Connection: upgrade` asks for.
-    pub upgrade: Option<HeaderValue>,
+    pub(super) upgrade: Option<HeaderValue>,
     /// Whether there were fields of ours.
-    pub internal: bool,
+    pub(super) internal: bool,
 }
 
 fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
@@ -88,14 +85,14 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
 }
 
 /// Asks for (or grants) an upgrade to `protocol` on the next connection.
-pub fn restore_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+pub(super) fn restore_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, protocol);
 }
 
 /// Says on whose behalf the request is sent: the client's address is appended, the host and the
 /// scheme it used are noted unless an earlier proxy has noted them (after RFC 7239).
-pub fn append_forwarded(headers: &mut HeaderMap, client: IpAddr, scheme: &'static str) {
+pub(super) fn append_forwarded(headers: &mut HeaderMap, client: IpAddr, scheme: &'static str) {
     let client = client.to_canonical();
     let earlier: Vec<&str> =
         headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();

@@ -27,7 +27,7 @@ pub(crate) const LOAD: HeaderName = HeaderName::from_static("hopwise-load");
 pub(crate) const REFUSAL: HeaderName = HeaderName::from_static("hopwise-refusal");
 
 /// How far apart the clocks of two nodes may be for a signature to count.
-pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(300);
+pub(crate) const CLOCK_SKEW_MAX: Duration = Duration::from_secs(300);
 
 /// Who sent a request, as far as the headers between sidecars are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,13 +12,13 @@ use super::future::Either;
 
 /// The layer in front of everything that is not ours.
 #[derive(Debug, Clone)]
-pub struct OwnPaths<A> {
+pub(super) struct OwnPaths<A> {
     pub(super) api: A,
 }
 
 /// The service [`OwnPaths`] makes.
 #[derive(Debug, Clone)]
-pub struct Split<A, S> {
+pub(super) struct Split<A, S> {
     api: A,
     inner: S,
 }
