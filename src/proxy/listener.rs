@@ -173,6 +173,9 @@ fn original_destination(stream: &TcpStream) -> Option<Authority> {
 }
 
 /// HTTP/1.1, HTTP/1.0 or h2c with prior knowledge, whichever the client speaks.
+///
+/// `pipeline_flush` stays off: it holds an answer back for as long as unread input is left, and
+/// for ever when that input is a broken body.
 fn builder(snapshot: &Snapshot) -> Builder<LocalExecutor> {
     let mut builder = Builder::new(LocalExecutor);
     builder
@@ -182,7 +185,6 @@ fn builder(snapshot: &Snapshot) -> Builder<LocalExecutor> {
         .max_headers(snapshot.limits.headers)
         .preserve_header_case(true)
         .auto_date_header(false)
-        .pipeline_flush(true)
         .writev(false);
     builder.http2().timer(TokioTimer::new()).auto_date_header(false);
     builder

@@ -254,7 +254,8 @@ async fn exchange(
     outbound: Outbound,
     answer_within: Duration,
 ) -> Result<Answered, Failure> {
-    let Outbound { head, mut body, expects_continue } = outbound;
+    let Outbound { mut head, mut body, expects_continue } = outbound;
+    name_host(&mut head.headers, &lease.destination.authority);
     let sent = body.replay();
     lease.sent = sent.clone();
     let saved = Saved::of(&head, expects_continue);
@@ -285,6 +286,15 @@ async fn exchange(
             }
             None => classify(failed.into_error(), saved, &sent),
         }),
+    }
+}
+
+/// A client of HTTP/1.0 may name no host, but we speak HTTP/1.1, which demands one.
+fn name_host(headers: &mut http::HeaderMap, authority: &Authority) {
+    if !headers.contains_key(http::header::HOST)
+        && let Ok(host) = http::HeaderValue::from_str(&authority.to_string())
+    {
+        headers.insert(http::header::HOST, host);
     }
 }
 
