@@ -31,6 +31,7 @@ pub struct Context {
     pub state: Arc<State>,
     pub(super) upstreams: Rc<Upstreams>,
     pub(super) call_peers_from: Option<std::net::IpAddr>,
+    pub(super) tunnels: tunnel::Count,
 }
 
 /// One invocation, ready to be placed.
@@ -112,7 +113,7 @@ async fn pass(
     }
     let sent = context.send(snapshot, &destination, outbound, None).await;
     match sent {
-        Ok(answered) => finish(answered, None, upgrade, |_| {}),
+        Ok(answered) => context.finish(answered, None, upgrade, |_| {}),
         Err(failure) => context.explain_failure(&destination, &failure).into_response(),
     }
 }
@@ -289,7 +290,7 @@ impl Placing<'_> {
         pending.note(&answered.response);
         let architecture = decision.architecture;
         let wanted = self.wants_report;
-        finish(answered, Some(pending), upgrade.take(), move |headers| {
+        self.context.finish(answered, Some(pending), upgrade.take(), move |headers| {
             if wanted {
                 report.write(headers, architecture);
             }
@@ -328,25 +329,27 @@ impl Report {
     }
 }
 
-/// Hands an upstream answer to the caller: its own fields, and those of `extend`.
-fn finish(
-    answered: Answered,
-    pending: Option<Pending>,
-    upgrade: Option<OnUpgrade>,
-    extend: impl FnOnce(&mut http::HeaderMap),
-) -> Response<ResponseBody> {
-    let Answered { response, lease, .. } = answered;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return tunnel::open(response, lease, pending, upgrade);
-    }
-    let (mut head, incoming) = response.into_parts();
-    head.version = http::Version::HTTP_11;
-    super::headers::remove_connection_fields(&mut head.headers);
-    extend(&mut head.headers);
-    Response::from_parts(head, ResponseBody::upstream(incoming, lease, pending))
-}
-
 impl Context {
+    /// Hands an upstream answer to the caller: its own fields, and those of `extend`.
+    fn finish(
+        &self,
+        answered: Answered,
+        pending: Option<Pending>,
+        upgrade: Option<OnUpgrade>,
+        extend: impl FnOnce(&mut http::HeaderMap),
+    ) -> Response<ResponseBody> {
+        let Answered { response, lease, .. } = answered;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let open = self.tunnels.clone();
+            return tunnel::open(response, lease, pending, upgrade, open);
+        }
+        let (mut head, incoming) = response.into_parts();
+        head.version = http::Version::HTTP_11;
+        super::headers::remove_connection_fields(&mut head.headers);
+        extend(&mut head.headers);
+        Response::from_parts(head, ResponseBody::upstream(incoming, lease, pending))
+    }
+
     async fn send(
         &self,
         snapshot: &Snapshot,

@@ -28,6 +28,9 @@ const BACKLOG: i32 = 4096;
 /// How long to wait when the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often a draining worker looks whether its tunnels have ended.
+const TUNNEL_POLL: Duration = Duration::from_millis(20);
+
 /// How often idle upstream connections are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -115,6 +118,9 @@ where
         drop(socket);
         drop(self.socket);
         graceful.shutdown().await;
+        while self.context.tunnels.open() > 0 {
+            tokio::time::sleep(TUNNEL_POLL).await;
+        }
         Ok(())
     }
 

@@ -69,7 +69,7 @@ impl Context {
     pub fn new(state: Arc<State>) -> Rc<Self> {
         let upstreams = Upstreams::new(Arc::clone(&state));
         let call_peers_from = source_address(&state);
-        Rc::new(Self { state, upstreams, call_peers_from })
+        Rc::new(Self { state, upstreams, call_peers_from, tunnels: tunnel::Count::default() })
     }
 }
 

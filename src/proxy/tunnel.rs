@@ -1,5 +1,7 @@
 //! Connections that change their protocol: WebSocket and other upgrades.
 
+use std::rc::Rc;
+
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -11,12 +13,24 @@ use super::dispatch::Pending;
 use super::headers::{remove_connection_fields, restore_upgrade};
 use super::upstream::Lease;
 
+/// Counts the tunnels of one worker: each holds a clone for as long as it is open.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Count(Rc<()>);
+
+impl Count {
+    /// How many are open.
+    pub(super) fn open(&self) -> usize {
+        Rc::strong_count(&self.0) - 1
+    }
+}
+
 /// Grants an upgrade that the upstream has granted, and passes bytes both ways to the end.
 pub(super) fn open(
     mut response: Response<Incoming>,
     lease: Lease,
     pending: Option<Pending>,
     client: Option<OnUpgrade>,
+    open: Count,
 ) -> Response<ResponseBody> {
     let Some(client) = client else {
         let message = "the gateway switched protocols unasked; see its log";
@@ -33,7 +47,7 @@ pub(super) fn open(
         if let Some(pending) = &mut pending {
             pending.discard_time();
         }
-        let _lease = lease;
+        let _held = (lease, open);
         if let (Ok(client), Ok(upstream)) = (client.await, upstream.await) {
             let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
             let ended = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;

@@ -25,6 +25,9 @@ use super::body::{Gate, Passage, Replay, RequestBody};
 use super::io::UpstreamIo;
 use super::peer;
 
+/// How long a body is held back for a `100 Continue`.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
 /// Where a request is sent, and from which address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Destination {
@@ -266,6 +269,7 @@ async fn exchange(
     }
     let mut request = Request::from_parts(head, body);
     if let Some(gate) = gate {
+        open_later(&gate);
         hyper::ext::on_informational(&mut request, move |response| {
             if response.status() == http::StatusCode::CONTINUE {
                 gate.set(Passage::Open);
@@ -287,6 +291,17 @@ async fn exchange(
             None => classify(failed.into_error(), saved, &sent),
         }),
     }
+}
+
+/// Sends the body after a while even where the server says nothing (RFC 9110, 10.1.1).
+fn open_later(gate: &Arc<Gate>) {
+    let gate = Arc::downgrade(gate);
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(CONTINUE_WAIT).await;
+        if let Some(gate) = gate.upgrade() {
+            gate.set(Passage::Open);
+        }
+    });
 }
 
 /// A client of HTTP/1.0 may name no host, but we speak HTTP/1.1, which demands one.
