@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
-use super::dispatch::Pending;
+use super::pending::Pending;
 use super::upstream::Lease;
 
 /// Why a body broke off.

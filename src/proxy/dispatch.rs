@@ -10,17 +10,18 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::config::{Authority, Snapshot};
 use crate::scheduling::FunctionName;
-use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::Architecture;
-use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step, Ticket};
+use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step};
 use crate::state::State;
-use crate::topology::{NodeIndex, Slot};
+use crate::topology::NodeIndex;
 
 use super::admit::{Admitted, Client, Route};
 use super::answer::Refused;
 use super::body::{RequestBody, ResponseBody};
 use super::outbound::{self, Prepared};
 use super::peer::{self, Onward};
+use super::pending::Pending;
+use super::report::Report;
 use super::tunnel;
 use super::upstream::{Answered, Destination, Failure, Outbound, Upstreams};
 
@@ -34,7 +35,7 @@ pub struct Context {
     pub(super) tunnels: tunnel::Count,
 }
 
-/// One invocation, ready to be placed.
+/// The facts of one invocation, which stay the same over all attempts to place it.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) snapshot: Arc<Snapshot>,
@@ -48,8 +49,6 @@ pub(crate) struct Call {
     pub(crate) architecture: Option<Architecture>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) wants_report: bool,
-    pub(crate) head: Parts,
-    pub(crate) body: RequestBody,
 }
 
 /// Serves what is not ours: places invocations, and passes everything else to the gateway.
@@ -76,8 +75,6 @@ pub(super) async fn serve(context: Rc<Context>, admitted: Admitted) -> Response<
         architecture: None,
         deadline: None,
         wants_report: caller.wants_report,
-        head,
-        body,
         snapshot,
     };
     if let Some(peer) = peer {
@@ -88,7 +85,7 @@ pub(super) async fn serve(context: Rc<Context>, admitted: Admitted) -> Response<
         call.architecture = peer.architecture;
         call.deadline = peer.deadline.map(|left| Instant::now() + left);
     }
-    invoke(&context, call).await
+    invoke(&context, &call, head, body).await
 }
 
 /// Whether a redirected connection was meant for something that is no gateway of ours.
@@ -119,48 +116,29 @@ async fn pass(
 }
 
 /// Places one invocation and answers with what comes of it.
-pub(crate) async fn invoke(context: &Rc<Context>, call: Call) -> Response<ResponseBody> {
-    let Call { head, body, .. } = call;
+pub(crate) async fn invoke(
+    context: &Context,
+    call: &Call,
+    head: Parts,
+    body: RequestBody,
+) -> Response<ResponseBody> {
     let here = call.snapshot.site.node().id.as_str();
     let passed_here = call.via.split(',').any(|id| id.trim() == here);
     let Prepared { outbound, mut upgrade, internal } = outbound::prepare(head, body, &call.client);
     if internal && call.stage == Stage::Entry {
         context.state.metrics.stripped.inc();
     }
-    let placing = Placing {
-        context,
-        snapshot: &call.snapshot,
-        function: call.function,
-        asynchronous: call.asynchronous,
-        hop: call.hop,
-        stage: call.stage,
-        via: &call.via,
-        path: &call.path,
-        passed_here,
-        architecture: call.architecture,
-        deadline: call.deadline,
-        wants_report: call.wants_report,
-    };
-    match placing.run(outbound, &mut upgrade).await {
+    match (Placing { context, call, passed_here }).run(outbound, &mut upgrade).await {
         Ok(response) => response,
         Err(refused) => refused.into_response(),
     }
 }
 
-/// The facts of an invocation that stay the same over all attempts.
+/// An invocation on its way, from one attempt to the next.
 struct Placing<'a> {
-    context: &'a Rc<Context>,
-    snapshot: &'a Arc<Snapshot>,
-    function: FunctionName,
-    asynchronous: bool,
-    hop: u8,
-    stage: Stage,
-    via: &'a str,
-    path: &'a [NodeIndex],
+    context: &'a Context,
+    call: &'a Call,
     passed_here: bool,
-    architecture: Option<Architecture>,
-    deadline: Option<Instant>,
-    wants_report: bool,
 }
 
 impl Placing<'_> {
@@ -169,7 +147,7 @@ impl Placing<'_> {
         mut outbound: Outbound,
         upgrade: &mut Option<OnUpgrade>,
     ) -> Result<Response<ResponseBody>, Refused> {
-        let site = &self.snapshot.site;
+        let site = &self.call.snapshot.site;
         let mut avoid = Vec::new();
         loop {
             let left = self.time_left()?;
@@ -178,14 +156,14 @@ impl Placing<'_> {
                 Step::RunHere => (site.here, Stage::Execute),
                 Step::Offload(node) => (node, Stage::Execute),
                 Step::Delegate(node) => (node, Stage::Schedule),
-                Step::Refuse(refusal) => return Err(explain_refusal(refusal, self.snapshot)),
+                Step::Refuse(refusal) => return Err(explain_refusal(refusal, &self.call.snapshot)),
             };
             let last = avoid.contains(&target);
-            let pending = Pending::new(self.context, decision.ticket.take());
+            let pending = Pending::new(&self.context.state, decision.ticket.take());
             let destination = self.address(&mut outbound, &decision, target, stage, left);
-            let sent = self.context.send(self.snapshot, &destination, outbound, left).await;
+            let sent = self.context.send(&self.call.snapshot, &destination, outbound, left).await;
             let failure = match sent {
-                Ok(answered) => match answered.refusal() {
+                Ok(answered) => match answered.refusal().filter(|_| target != site.here) {
                     None => return Ok(self.answer(answered, pending, &decision, target, upgrade)),
                     Some(refusal) => Failure::NothingRan(
                         std::io::Error::other(refusal),
@@ -211,20 +189,20 @@ impl Placing<'_> {
 
     fn decide(&self, avoid: &[NodeIndex]) -> Decision {
         let invocation = Invocation {
-            function: self.function,
-            hop: self.hop,
-            stage: self.stage,
-            architecture: self.architecture,
-            path: self.path,
+            function: self.call.function,
+            hop: self.call.hop,
+            stage: self.call.stage,
+            architecture: self.call.architecture,
+            path: &self.call.path,
             passed_here: self.passed_here,
             avoid,
-            timed: !self.asynchronous,
+            timed: !self.call.asynchronous,
         };
-        self.context.state.decide(self.snapshot, &invocation)
+        self.context.state.decide(&self.call.snapshot, &invocation)
     }
 
     fn time_left(&self) -> Result<Option<Duration>, Refused> {
-        let Some(deadline) = self.deadline else { return Ok(None) };
+        let Some(deadline) = self.call.deadline else { return Ok(None) };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(deadline_passed());
@@ -241,22 +219,28 @@ impl Placing<'_> {
         stage: Stage,
         left: Option<Duration>,
     ) -> Destination {
-        let site = &self.snapshot.site;
+        let site = &self.call.snapshot.site;
         let headers = &mut outbound.head.headers;
         if target == site.here {
             peer::remove(headers);
-            return Destination { authority: self.snapshot.gateway.clone(), from: None };
+            return Destination { authority: self.call.snapshot.gateway.clone(), from: None };
         }
         let node = site.topology.node(target);
         let onward = Onward {
-            hop: self.hop.saturating_add(1),
-            via: self.via,
+            hop: self.call.hop.saturating_add(1),
+            via: &self.call.via,
             architecture: decision.architecture,
             stage,
             deadline: left,
             to: node.id.as_str(),
         };
-        peer::write(self.snapshot, &outbound.head.method, &outbound.head.uri, headers, &onward);
+        peer::write(
+            &self.call.snapshot,
+            &outbound.head.method,
+            &outbound.head.uri,
+            headers,
+            &onward,
+        );
         let authority = Authority { host: Arc::clone(&node.address.host), port: node.address.port };
         Destination { authority, from: self.context.call_peers_from }
     }
@@ -269,63 +253,44 @@ impl Placing<'_> {
         target: NodeIndex,
         upgrade: &mut Option<OnUpgrade>,
     ) -> Response<ResponseBody> {
-        let site = &self.snapshot.site;
-        let report = if target == site.here {
-            let load = self.context.state.report(self.snapshot, pending.started());
-            let node = site.node().id.as_str().to_owned();
-            pending.report = Some(load);
-            Report { node, hop: self.hop, load: Some(load) }
+        let local = target == self.call.snapshot.site.here;
+        let wanted = self.call.wants_report;
+        let report = if local {
+            wanted.then(|| self.own_report(&pending))
         } else {
-            let report = Report::of(&answered, site.topology.node(target).id.as_str(), self.hop);
-            let runner = site.topology.index_of(&report.node);
-            match (runner, report.load) {
-                (Some(runner), Some(load)) if runner == target => pending.report = Some(load),
-                (Some(runner), Some(load)) => {
-                    pending.observed = Some((site.topology.node(runner).slot, load));
-                }
-                _ => {}
-            }
-            report
+            let report = self.peer_report(&answered, target, &mut pending);
+            wanted.then_some(report)
         };
         pending.note(&answered.response);
-        let architecture = decision.architecture;
-        let wanted = self.wants_report;
-        self.context.finish(answered, Some(pending), upgrade.take(), move |headers| {
-            if wanted {
-                report.write(headers, architecture);
+        self.context.finish(answered, Some(pending), upgrade.take(), |headers| {
+            if let Some(report) = report {
+                report.write(headers, decision.architecture);
             }
         })
     }
-}
 
-/// Where an invocation ran, as an answer says.
-struct Report {
-    node: String,
-    hop: u8,
-    load: Option<LoadReport>,
-}
-
-impl Report {
-    fn of(answered: &Answered, asked: &str, hop: u8) -> Self {
-        let headers = answered.response.headers();
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        Self {
-            node: text(peer::NODE).unwrap_or(asked).to_owned(),
-            hop: text(peer::HOP).and_then(|hop| hop.parse().ok()).unwrap_or(hop.saturating_add(1)),
-            load: headers.get(peer::LOAD).and_then(peer::read_load),
-        }
+    /// What this node says of itself.
+    fn own_report(&self, pending: &Pending) -> Report {
+        let snapshot = &self.call.snapshot;
+        let load = self.context.state.report(snapshot, pending.started());
+        let node = snapshot.site.node().id.as_str().to_owned();
+        Report { node, hop: self.call.hop, load: Some(load) }
     }
 
-    fn write(&self, headers: &mut http::HeaderMap, architecture: Architecture) {
-        use http::HeaderValue;
-        if let Ok(node) = HeaderValue::from_str(&self.node) {
-            headers.insert(peer::NODE, node);
+    /// What a peer says of the node that ran the invocation: itself, or one it sent it on to.
+    fn peer_report(&self, answered: &Answered, target: NodeIndex, pending: &mut Pending) -> Report {
+        let topology = &self.call.snapshot.site.topology;
+        let asked = topology.node(target).id.as_str();
+        let report = Report::of(answered.response.headers(), asked, self.call.hop);
+        let runner = topology.index_of(&report.node);
+        match (runner, report.load) {
+            (Some(runner), Some(load)) if runner == target => pending.report = Some(load),
+            (Some(runner), Some(load)) => {
+                pending.observed = Some((topology.node(runner).slot, load));
+            }
+            _ => {}
         }
-        headers.insert(peer::HOP, HeaderValue::from(u16::from(self.hop)));
-        headers.insert(peer::ARCHITECTURE, HeaderValue::from_static(architecture.as_str()));
-        if let Some(load) = self.load.as_ref().and_then(peer::load_value) {
-            headers.insert(peer::LOAD, load);
-        }
+        report
     }
 }
 
@@ -409,86 +374,4 @@ fn explain_refusal(refusal: Refusal, snapshot: &Snapshot) -> Refused {
             format!("{} is a worker and places nothing for others; ask a controller", node.id),
         ),
     }
-}
-
-/// A step whose outcome is still to be recorded; a caller who goes away cancels it.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    state: Arc<State>,
-    ticket: Option<Ticket>,
-    report: Option<LoadReport>,
-    observed: Option<(Slot, LoadReport)>,
-    outcome: Outcome,
-}
-
-impl Pending {
-    fn new(context: &Context, ticket: Option<Ticket>) -> Self {
-        Self {
-            state: Arc::clone(&context.state),
-            ticket,
-            report: None,
-            observed: None,
-            outcome: Outcome::Good,
-        }
-    }
-
-    fn started(&self) -> Option<crate::scheduling::Time> {
-        self.ticket.as_ref().map(Ticket::started)
-    }
-
-    /// Takes from the head of an answer whether it is good, and whether its end means anything.
-    fn note<B>(&mut self, response: &Response<B>) {
-        if !is_good(response.status()) {
-            self.outcome = Outcome::Failed;
-        }
-        let content_type = response.headers().get(http::header::CONTENT_TYPE);
-        if content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream")) {
-            self.discard_time();
-        }
-    }
-
-    /// Leaves the time this takes out of what is learned.
-    pub(super) fn discard_time(&mut self) {
-        self.ticket = self.ticket.take().map(Ticket::untimed);
-    }
-
-    /// The answer is through.
-    pub(super) fn finish(mut self) {
-        let outcome = self.outcome;
-        self.record(outcome);
-    }
-
-    /// The answer broke off upstream.
-    pub(super) fn fail(mut self) {
-        self.record(Outcome::Failed);
-    }
-
-    fn end(mut self, outcome: Outcome) {
-        self.record(outcome);
-    }
-
-    fn record(&mut self, outcome: Outcome) {
-        if let Some(ticket) = self.ticket.take() {
-            self.state.record(ticket, outcome, self.report);
-        }
-        if let Some((slot, report)) = self.observed.take() {
-            self.state.observe(slot, report);
-        }
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.record(Outcome::Cancelled);
-    }
-}
-
-/// Whether a status speaks for the node that gave it. A node without the function answers 404 in
-/// no time, and one that sheds load 429: neither is an answer to be preferred for its speed.
-fn is_good(status: StatusCode) -> bool {
-    !status.is_server_error()
-        && !matches!(
-            status,
-            StatusCode::NOT_FOUND | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-        )
 }

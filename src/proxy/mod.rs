@@ -11,6 +11,8 @@ pub mod listener;
 pub mod measure;
 mod outbound;
 pub(crate) mod peer;
+mod pending;
+mod report;
 mod split;
 mod tunnel;
 mod upstream;

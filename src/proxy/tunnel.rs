@@ -9,8 +9,8 @@ use hyper_util::rt::TokioIo;
 
 use super::answer::Refused;
 use super::body::ResponseBody;
-use super::dispatch::Pending;
 use super::headers::{remove_connection_fields, restore_upgrade};
+use super::pending::Pending;
 use super::upstream::Lease;
 
 /// Counts the tunnels of one worker: each holds a clone for as long as it is open.

@@ -1,0 +1,93 @@
+//! Outcomes still to be recorded.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+
+use crate::scheduling::Time;
+use crate::scheduling::estimate::LoadReport;
+use crate::scheduling::route::{Outcome, Ticket};
+use crate::state::State;
+use crate::topology::Slot;
+
+/// A step whose outcome is still to be recorded; a caller who goes away cancels it.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    state: Arc<State>,
+    ticket: Option<Ticket>,
+    pub(super) report: Option<LoadReport>,
+    pub(super) observed: Option<(Slot, LoadReport)>,
+    outcome: Outcome,
+}
+
+impl Pending {
+    pub(super) fn new(state: &Arc<State>, ticket: Option<Ticket>) -> Self {
+        Self {
+            state: Arc::clone(state),
+            ticket,
+            report: None,
+            observed: None,
+            outcome: Outcome::Good,
+        }
+    }
+
+    pub(super) fn started(&self) -> Option<Time> {
+        self.ticket.as_ref().map(Ticket::started)
+    }
+
+    /// Takes from the head of an answer whether it is good, and whether its end means anything.
+    pub(super) fn note<B>(&mut self, response: &Response<B>) {
+        if !is_good(response.status()) {
+            self.outcome = Outcome::Failed;
+        }
+        let content_type = response.headers().get(http::header::CONTENT_TYPE);
+        if content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream")) {
+            self.discard_time();
+        }
+    }
+
+    /// Leaves the time this takes out of what is learned.
+    pub(super) fn discard_time(&mut self) {
+        self.ticket = self.ticket.take().map(Ticket::untimed);
+    }
+
+    /// The answer is through.
+    pub(super) fn finish(mut self) {
+        let outcome = self.outcome;
+        self.record(outcome);
+    }
+
+    /// The answer broke off upstream.
+    pub(super) fn fail(mut self) {
+        self.record(Outcome::Failed);
+    }
+
+    pub(super) fn end(mut self, outcome: Outcome) {
+        self.record(outcome);
+    }
+
+    fn record(&mut self, outcome: Outcome) {
+        if let Some(ticket) = self.ticket.take() {
+            self.state.record(ticket, outcome, self.report);
+        }
+        if let Some((slot, report)) = self.observed.take() {
+            self.state.observe(slot, report);
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.record(Outcome::Cancelled);
+    }
+}
+
+/// Whether a status speaks for the node that gave it. A node without the function answers 404 in
+/// no time, and one that sheds load 429: neither is an answer to be preferred for its speed.
+fn is_good(status: StatusCode) -> bool {
+    !status.is_server_error()
+        && !matches!(
+            status,
+            StatusCode::NOT_FOUND | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        )
+}
