@@ -1,4 +1,39 @@
-//! hopwise decides, invocation by invocation, where a function should run.
+//! hopwise stands next to a FaaS gateway and decides, invocation by invocation, where a function
+//! should run.
+//!
+//! # The map
+//!
+//! A *decision* is a value that pure code computes from the facts of an invocation. A shell asks
+//! for it, carries it out and reports back what came of it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`problem`] | a fault in what somebody wrote: key, value, remedy, line |
+//! | [`topology`] | pure: nodes, roles, zones, addresses |
+//! | [`scheduling`] | pure: who decides, where it runs, what is learned |
+//! | [`config`] | YAML as written, and the one validated [`config::Snapshot`] |
+//! | [`metrics`] | Prometheus families in one table |
+//! | [`host_load`] | the load of this host, sampled on a timer |
+//! | [`state`] | what threads share, and the one writer of configuration |
+//! | [`proxy`] | the data path; its stack of layers is on one screen |
+//! | [`api`] | our own paths on the data and the admin port |
+//! | [`app`] | the composition root: sockets, threads, timers, drain |
+//! | [`demo`] | five sidecars and their gateways in one process |
+//!
+//! Arrows point one way: `problem, topology < scheduling < config < state < proxy < api < app <
+//! demo`. `metrics` and `host_load` stand below `state`.
+//!
+//! # What holds
+//!
+//! 1. `topology` and `scheduling` hold no async, IO, clock, entropy, logging, serde, threads or
+//!    globals, and iterate over no hash map: same seed, same decisions.
+//! 2. The core cannot fail at run time. A refusal is a decision with its reason; constructors fail
+//!    instead, and name all problems at once.
+//! 3. There is one `ArcSwap`, read once per invocation: none ever sees two configurations.
+//! 4. SIGHUP, `/reload` and `/update_threshold` take one path, [`state::State::apply`]. A refused
+//!    change leaves everything as it was, and says so.
+//! 5. Everything is bounded by a named constant or a configuration key.
+//! 6. No lock is held across an await, and the cost of an invocation does not depend on history.
 
 pub mod api;
 pub mod app;
