@@ -1,7 +1,7 @@
 //! A client's request made ready for the next server.
 
 use http::Uri;
-use http::header::{EXPECT, HOST, HeaderValue};
+use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TE};
 use http::request::Parts;
 use hyper::body::Body;
 use hyper::upgrade::OnUpgrade;
@@ -22,6 +22,9 @@ pub(super) struct Prepared {
 
 /// Changes what an intermediary must change (RFC 9110, 7.6), and nothing else.
 pub(super) fn prepare(mut head: Parts, body: RequestBody, client: &Client) -> Prepared {
+    if head.version == http::Version::HTTP_2 {
+        speak_http1(&mut head.headers);
+    }
     let removed = remove_connection_fields(&mut head.headers);
     let mut upgrade = None;
     if let Some(protocol) = removed.upgrade
@@ -48,4 +51,36 @@ pub(super) fn prepare(mut head: Parts, body: RequestBody, client: &Client) -> Pr
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let outbound = Outbound { head, body, expects_continue };
     Prepared { outbound, upgrade, internal: removed.internal }
+}
+
+/// What HTTP/2 says otherwise than HTTP/1.1: crumbs of one cookie (RFC 9113, 8.2.3), and trailers
+/// asked for without `Connection`, which HTTP/2 does not have.
+fn speak_http1(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().count() > 1 {
+        let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(|c| c.as_bytes()).collect();
+        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(b"; ".as_slice())) {
+            headers.insert(COOKIE, cookie);
+        }
+    }
+    if headers.contains_key(TE) {
+        headers.insert(CONNECTION, HeaderValue::from_static("TE"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http2_fields_become_http1_fields() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("a=1"));
+        headers.append(COOKIE, HeaderValue::from_static("b=2"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        speak_http1(&mut headers);
+        assert_eq!(headers[COOKIE], "a=1; b=2");
+        assert_eq!(headers.get_all(COOKIE).iter().count(), 1);
+        remove_connection_fields(&mut headers);
+        assert_eq!(headers[TE], "trailers");
+    }
 }
