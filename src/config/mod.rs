@@ -1,8 +1,20 @@
 //! The one value everything runs by, and its only constructor.
+//!
+//! Text becomes YAML values ([`parse`]), these become typed values with their defaults ([`raw`], by
+//! means of [`reader`]), and these become a [`Snapshot`] if they agree with each other ([`build`],
+//! [`checks`]). Every step notes what is wrong and goes on, so all problems are told at once.
+
+mod build;
+mod checks;
+mod lines;
+mod parse;
+mod raw;
+mod reader;
+mod secrets;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +22,9 @@ use std::time::Duration;
 use crate::problem::Problem;
 use crate::scheduling::Site;
 use crate::scheduling::policy::{Mode, Thresholds};
+
+/// Most threads of the data path.
+pub const WORKERS_MAX: usize = 256;
 
 /// Everything configuration says, validated. Never changed: a change makes the next one.
 #[derive(Debug, Clone)]
@@ -35,7 +50,12 @@ pub struct Snapshot {
     /// Taking redirected connections; read once, at start.
     pub interception: Option<Interception>,
     /// IP addresses of the topology's nodes, for telling peers from clients without a key.
+    ///
+    /// A node named by a host name is not among them: names can point elsewhere at any time, so
+    /// such a node is known as a peer by the key alone.
     pub peer_addresses: HashSet<IpAddr>,
+    /// Stands in place of the file's `node.id`, in this and every later text.
+    id_override: Option<Arc<str>>,
 }
 
 /// A host and a port to connect to.
@@ -125,15 +145,37 @@ pub struct ThresholdsPatch {
 
 impl Snapshot {
     /// The snapshot that `text` describes, for node `id` in place of `node.id` where one is given.
+    ///
+    /// Secrets are read from the files that `text` names, and the admin token from the environment
+    /// variable `HOPWISE_ADMIN_TOKEN` where it names none.
     pub fn from_yaml(text: &str, id: Option<&str>) -> Result<Self, Vec<Problem>> {
-        let _ = (text, id);
-        Err(Vec::new())
+        let id = id.map(Arc::from);
+        build::snapshot(text, id, secrets::token_variable(), None)
     }
 
     /// The next snapshot after `change`, or all that stands against it.
     pub fn with(&self, change: &Change) -> Result<Self, Vec<Problem>> {
-        let _ = change;
-        Err(Vec::new())
+        let mut next = match change {
+            Change::Text(text) => {
+                let token = secrets::token_variable();
+                build::snapshot(text, self.id_override.clone(), token, Some(&self.site.topology))?
+            }
+            Change::Mode(mode) => {
+                accept(checks::mode(*mode, &self.site.topology))?;
+                let mut next = self.clone();
+                next.site.policy.mode = *mode;
+                next
+            }
+            Change::Thresholds(patch) => {
+                let thresholds = patch.applied_to(self.site.policy.tail_ratio.thresholds);
+                accept(checks::thresholds(&thresholds))?;
+                let mut next = self.clone();
+                next.site.policy.tail_ratio.thresholds = thresholds;
+                next
+            }
+        };
+        next.generation = self.generation + 1;
+        Ok(next)
     }
 
     /// Whether `authority` is the gateway of a node of the topology, this one included.
@@ -146,16 +188,65 @@ impl Snapshot {
         *authority == self.gateway || local || self.site.topology.nodes().iter().any(of_node)
     }
 
-    /// Keys that differ in `next` and take effect only at the next start.
+    /// The keys that differ in `next` and take effect only when the process starts again.
     pub fn restart_needed(&self, next: &Self) -> Vec<&'static str> {
-        let _ = next;
-        Vec::new()
+        [
+            ("listen", self.listen != next.listen),
+            ("workers", self.workers != next.workers),
+            ("interception", self.interception != next.interception),
+        ]
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
     }
 }
 
-/// `problems` as lines that an editor can jump to.
+fn accept(problems: Vec<Problem>) -> Result<(), Vec<Problem>> {
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// `problems` as a compiler would list those of `file`: one per line, the line number in front.
 pub fn render(problems: &[Problem], file: &str) -> String {
-    problems.iter().map(|problem| format!("{file}: {problem}\n")).collect()
+    let line_of = |problem: &Problem| {
+        let place = problem.line.map_or(file.to_owned(), |line| format!("{file}:{line}"));
+        format!("{place}: {}\n", Problem { line: None, ..problem.clone() })
+    };
+    problems.iter().map(line_of).collect()
+}
+
+impl Listen {
+    /// For clients and peers, where `listen.data` is not given; the port is the node's `port`.
+    pub const DATA_DEFAULT_IP: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    /// For operators on this machine.
+    pub const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 31114);
+}
+
+impl Limits {
+    /// What holds where nothing is written.
+    pub const DEFAULT: Self = Self {
+        entry_body_bytes: 16 << 20,
+        replay_body_bytes: 64 << 10,
+        headers: 100,
+        connections: 10_000,
+        functions: NonZeroUsize::MIN.saturating_add(999),
+        idle_connections: 256,
+    };
+}
+
+impl Timeouts {
+    /// What holds where nothing is written.
+    pub const DEFAULT: Self = Self {
+        connect: Duration::from_millis(1000),
+        request_header: Duration::from_millis(10_000),
+        answer: Duration::from_millis(300_000),
+        idle: Duration::from_millis(55_000),
+        drain: Duration::from_millis(30_000),
+    };
+}
+
+impl Interception {
+    /// Mark of our own upstream connections where none is written.
+    pub const MARK_DEFAULT: u32 = 0x68;
 }
 
 impl Secret {
@@ -203,3 +294,6 @@ impl ThresholdsPatch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! From what is written to a [`Snapshot`].
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use super::raw::Raw;
+use super::reader::{Fault, PROBLEMS_MAX, plain};
+use super::{Authority, Listen, Secret, Snapshot, WORKERS_MAX, checks, lines, parse, raw, secrets};
+use crate::problem::Problem;
+use crate::scheduling::Site;
+use crate::scheduling::policy::{OffloadRule, Policy};
+use crate::topology::{Address, NodeSpec, Topology};
+
+/// The first snapshot that `text` describes, or all that stands against it.
+///
+/// `token` is the admin token where the text names no file with one; `previous` hands its slots on.
+pub(super) fn snapshot(
+    text: &str,
+    id_override: Option<Arc<str>>,
+    token: Option<OsString>,
+    previous: Option<&Topology>,
+) -> Result<Snapshot, Vec<Problem>> {
+    let document = parse::parse(text)?;
+    let (raw, mut problems) = raw::read(&document);
+    let peer_key = raw.peer_key_file.and_then(|path| {
+        noted(secrets::read_file(path), "peers.key_file", &plain(path), &mut problems)
+    });
+    let has_token = raw.admin_token_file.is_some() || token.is_some();
+    let admin_token = admin_token(&raw, token, &mut problems);
+
+    let id = id_override.as_deref().or(raw.node_id);
+    let own = raw.nodes.iter().position(|node| id == Some(node.spec.id.as_str()));
+    let address = own.map(|own| &raw.nodes[own].spec.address);
+    let listen = listen(&raw, address);
+    let gateway = gateway(&raw, address);
+    problems.extend(checks::listen(&listen, has_token));
+    match own {
+        Some(own) => problems.extend(checks::upstreams(&raw, own, &gateway, listen.data)),
+        None => problems.push(checks::own_id(id, &raw.nodes)),
+    }
+    let offload = own.map(|own| raw.nodes[own].offload).unwrap_or_default();
+    let policy = policy(&raw, offload);
+    let specs: Vec<NodeSpec> = raw.nodes.into_iter().map(|node| node.spec).collect();
+    let topology = topology(specs, previous, &policy, &mut problems);
+    let site = topology.zip(id).and_then(|(topology, id)| {
+        Some(Site { here: topology.index_of(id)?, topology: Arc::new(topology), policy })
+    });
+    match site {
+        Some(site) if problems.is_empty() => Ok(Snapshot {
+            generation: 1,
+            peer_addresses: site
+                .topology
+                .nodes()
+                .iter()
+                .filter_map(|n| ip_of(&n.address))
+                .collect(),
+            site,
+            gateway,
+            listen,
+            workers: raw.workers.unwrap_or_else(workers_default),
+            limits: raw.limits,
+            timeouts: raw.timeouts,
+            peer_key,
+            admin_token,
+            interception: raw.interception,
+            id_override,
+        }),
+        _ => Err(arranged(problems, text)),
+    }
+}
+
+/// The problems by their line, and one per key: what follows from another is not told.
+fn arranged(mut problems: Vec<Problem>, text: &str) -> Vec<Problem> {
+    let mut told = std::collections::HashSet::new();
+    problems.retain(|problem| told.insert(problem.key.clone()));
+    problems.truncate(PROBLEMS_MAX);
+    lines::locate(text, &mut problems);
+    problems.sort_by_key(|problem| problem.line);
+    problems
+}
+
+fn topology(
+    specs: Vec<NodeSpec>,
+    previous: Option<&Topology>,
+    policy: &Policy,
+    problems: &mut Vec<Problem>,
+) -> Option<Topology> {
+    match Topology::new(specs, previous) {
+        Ok(topology) => {
+            // Roles and zones that could not be read say nothing about controllers.
+            if !problems.iter().any(|problem| problem.key.starts_with("topology")) {
+                problems.extend(checks::mode(policy.mode, &topology));
+            }
+            Some(topology)
+        }
+        Err(found) => {
+            problems.extend(found);
+            None
+        }
+    }
+}
+
+fn policy(raw: &Raw<'_>, offload: OffloadRule) -> Policy {
+    Policy {
+        mode: raw.mode,
+        hop_limit: raw.hop_limit,
+        offload,
+        selection: raw.selection,
+        tail_ratio: raw.tail_ratio,
+    }
+}
+
+fn listen(raw: &Raw<'_>, own: Option<&Address>) -> Listen {
+    let port = own.map_or(Address::PORT_DEFAULT, |own| own.port);
+    let data = raw.data.unwrap_or(SocketAddr::new(Listen::DATA_DEFAULT_IP, port));
+    Listen { data, admin: raw.admin }
+}
+
+fn gateway(raw: &Raw<'_>, own: Option<&Address>) -> Authority {
+    raw.gateway.clone().unwrap_or_else(|| Authority {
+        host: Ipv4Addr::LOCALHOST.to_string().into(),
+        port: own.map_or(Address::GATEWAY_PORT_DEFAULT, |own| own.gateway_port),
+    })
+}
+
+fn admin_token(
+    raw: &Raw<'_>,
+    token: Option<OsString>,
+    problems: &mut Vec<Problem>,
+) -> Option<Secret> {
+    if let Some(path) = raw.admin_token_file {
+        let secret = secrets::read_file(path).and_then(secrets::accept_token);
+        return noted(secret, "admin.token_file", &plain(path), problems);
+    }
+    let secret = secrets::accept(token?.as_encoded_bytes()).and_then(secrets::accept_token);
+    noted(secret, secrets::ADMIN_TOKEN_VARIABLE, "", problems)
+}
+
+fn noted<T>(
+    result: Result<T, Fault>,
+    key: &str,
+    value: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<T> {
+    result.map_err(|f| problems.push(Problem::new(key, value, f.fault, f.remedy))).ok()
+}
+
+fn ip_of(address: &Address) -> Option<IpAddr> {
+    address.host.parse().ok().map(|ip: IpAddr| ip.to_canonical())
+}
+
+/// One thread per core this process may use; the cgroup quota is taken into account.
+fn workers_default() -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    NonZeroUsize::new(WORKERS_MAX).map_or(cores, |max| cores.min(max))
+}

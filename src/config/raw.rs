@@ -1,0 +1,277 @@
+//! Every key there is, with its range; what each means is told in `config/reference.yaml`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_yaml::Value;
+
+use super::reader::{Fault, Section, read_document};
+use super::{Authority, Interception, Limits, Listen, Timeouts, WORKERS_MAX};
+use crate::problem::Problem;
+use crate::scheduling::policy::{
+    HopLimit, Mode, OffloadRule, Selection, TailRatioRule, Thresholds,
+};
+use crate::scheduling::window::SAMPLES_MAX;
+use crate::topology::{Address, NodeId, NodeSpec, Role, Zone};
+
+/// What a threshold on a tail ratio may be.
+pub(super) const THRESHOLD: RangeInclusive<f64> = 0.001..=1000.0;
+
+const LOAD_THRESH_MAX: f64 = 1e6;
+const RATE_MAX: f64 = 1e6;
+const SLOPE_MAX: f64 = 1000.0;
+const SAMPLE_INTERVAL_SECS: RangeInclusive<f64> = 0.001..=3600.0;
+const ENTRY_BODY_BYTES_MAX: usize = 1 << 30;
+const REPLAY_BODY_BYTES_MAX: usize = 16 << 20;
+const HEADERS: RangeInclusive<usize> = 16..=4096;
+const CONNECTIONS_MAX: usize = 1_000_000;
+const FUNCTIONS_MAX: usize = 1_000_000;
+const IDLE_CONNECTIONS_MAX: usize = 65_536;
+const MINUTE_MS: u64 = 60_000;
+const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
+const HOST_BYTES_MAX: usize = 253;
+
+/// The file as read: each value in its range, or its default where a problem was noted.
+pub(super) struct Raw<'a> {
+    pub(super) mode: Mode,
+    pub(super) node_id: Option<&'a str>,
+    pub(super) nodes: Vec<RawNode>,
+    pub(super) selection: Selection,
+    pub(super) hop_limit: HopLimit,
+    pub(super) tail_ratio: TailRatioRule,
+    pub(super) data: Option<SocketAddr>,
+    pub(super) admin: SocketAddr,
+    pub(super) gateway: Option<Authority>,
+    pub(super) workers: Option<NonZeroUsize>,
+    pub(super) limits: Limits,
+    pub(super) timeouts: Timeouts,
+    pub(super) peer_key_file: Option<&'a str>,
+    pub(super) admin_token_file: Option<&'a str>,
+    pub(super) interception: Option<Interception>,
+}
+
+/// A node as written, and when it offloads.
+pub(super) struct RawNode {
+    pub(super) spec: NodeSpec,
+    pub(super) offload: OffloadRule,
+}
+
+/// The keys of `document`, and every problem with them.
+pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
+    read_document(document, |s| {
+        let mode = s.choice("architecture", &Mode::ALL, Mode::as_str);
+        let tail_ratio = s.section("tail_scheduler", read_tail_scheduler);
+        let (data, admin) = s.section("listen", |s| {
+            (s.parsed("data", socket), s.parsed("admin", socket).unwrap_or(Listen::ADMIN_DEFAULT))
+        });
+        Raw {
+            mode: mode.unwrap_or(Mode::Dynamic),
+            node_id: s.section("node", |s| s.text("id")),
+            nodes: s.list("topology", read_node).into_iter().flatten().collect(),
+            selection: s
+                .choice("selection", &Selection::ALL, Selection::as_str)
+                .unwrap_or_default(),
+            hop_limit: HopLimit(s.whole("hop_limit", HopLimit::DEFAULT.0, 0..=HopLimit::MAX)),
+            tail_ratio: s.section("dynamic", |s| read_dynamic(s, tail_ratio)),
+            data,
+            admin,
+            gateway: s.parsed("gateway", authority),
+            // Zero is out of range, so it is what is left where the key is.
+            workers: NonZeroUsize::new(s.whole("workers", 0, 1..=WORKERS_MAX)),
+            limits: s.section("limits", read_limits),
+            timeouts: s.section("timeouts", read_timeouts),
+            peer_key_file: s.section("peers", |s| s.text("key_file")),
+            admin_token_file: s.section("admin", |s| s.text("token_file")),
+            interception: s.section("interception", read_interception),
+        }
+    })
+}
+
+/// A node; what cannot be read is replaced, so that nodes keep their places in later problems.
+fn read_node(s: &mut Section<'_>, i: usize) -> Option<RawNode> {
+    const NAME: &str = "use 1 to 63 characters of [-a-zA-Z0-9_.]";
+    let stand_in = format!("unreadable-{i}");
+    for (key, remedy) in [
+        ("id", "give the node a name of its own"),
+        ("role", "write cloud-controller, edge-controller or worker"),
+        ("zone", "name the zone the node stands in"),
+        ("address", "write the host name or IP address of the node"),
+    ] {
+        s.require(key, remedy);
+    }
+    let id = s.parsed("id", |t| NodeId::new(t).map_err(|_| Fault::new("is not a name", NAME)));
+    let role = s.choice("role", &Role::ALL, Role::as_str);
+    let zone = s.parsed("zone", |t| Zone::new(t).map_err(|_| Fault::new("is not a name", NAME)));
+    let address = Address {
+        host: s.parsed("address", host).unwrap_or_else(|| stand_in.as_str().into()),
+        port: s.whole("port", Address::PORT_DEFAULT, 1..=u16::MAX),
+        gateway_port: s.whole("gateway_port", Address::GATEWAY_PORT_DEFAULT, 1..=u16::MAX),
+    };
+    let offload = s.section("offload", |s| OffloadRule {
+        enabled: s.flag("enabled", OffloadRule::default().enabled),
+        cpu_thresh: s.number("cpu_thresh", OffloadRule::CPU_THRESH, 0.0..=1.0),
+        load_thresh: s.number("load_thresh", OffloadRule::LOAD_THRESH, 0.0..=LOAD_THRESH_MAX),
+    });
+    let spec = NodeSpec {
+        id: id.or_else(|| NodeId::new(&stand_in).ok())?,
+        role: role.unwrap_or(Role::Worker),
+        zone: zone.or_else(|| Zone::new(&stand_in).ok())?,
+        address,
+    };
+    Some(RawNode { spec, offload })
+}
+
+fn read_tail_scheduler(s: &mut Section<'_>) -> TailRatioRule {
+    let rule = TailRatioRule::default();
+    let default = rule.thresholds;
+    let thresholds = Thresholds {
+        soft_d2f: s.number("soft_d2f_threshold", default.soft_d2f, THRESHOLD),
+        hard_d2f: s.number("hard_d2f_threshold", default.hard_d2f, THRESHOLD),
+        soft_f2c: s.number("soft_f2c_threshold", default.soft_f2c, THRESHOLD),
+        hard_f2c: s.number("hard_f2c_threshold", default.hard_f2c, THRESHOLD),
+    };
+    for (soft, hard) in soft_above_hard(&thresholds) {
+        let keys = [soft.0, hard.0].map(|name| format!("{name}_threshold"));
+        if s.is_sound(&keys[0]) && s.is_sound(&keys[1]) {
+            s.note(&keys[0], soft.1, above(&keys[1], hard.1));
+        }
+    }
+    let interval_secs =
+        s.number("sample_interval", rule.sample_interval.as_secs_f64(), SAMPLE_INTERVAL_SECS);
+    TailRatioRule {
+        thresholds,
+        min_samples: s.whole("min_samples", rule.min_samples, 1..=SAMPLES_MAX as u32),
+        sample_interval: Duration::from_secs_f64(interval_secs),
+        ..rule
+    }
+}
+
+/// Each pair of thresholds in the wrong order, with their names.
+pub(super) fn soft_above_hard(
+    thresholds: &Thresholds,
+) -> impl Iterator<Item = ((&'static str, f64), (&'static str, f64))> {
+    [
+        (("soft_d2f", thresholds.soft_d2f), ("hard_d2f", thresholds.hard_d2f)),
+        (("soft_f2c", thresholds.soft_f2c), ("hard_f2c", thresholds.hard_f2c)),
+    ]
+    .into_iter()
+    .filter(|(soft, hard)| soft.1 > hard.1)
+}
+
+/// What is wrong with a soft threshold above the hard one.
+pub(super) fn above(hard_key: &str, hard: f64) -> Fault {
+    Fault::new(
+        format!("is above {hard_key} = {hard}"),
+        format!("make it at most {hard}, or raise {hard_key}"),
+    )
+}
+
+fn read_dynamic(s: &mut Section<'_>, rule: TailRatioRule) -> TailRatioRule {
+    // One rule so far; the key is there so that files name the one they were written for.
+    s.choice("rule", &["tail_ratio"], |name| name);
+    let floor = s.number("smoothing_floor", rule.smoothing_floor, 0.0..=1.0);
+    let range = s.number("smoothing_range", rule.smoothing_range, 0.0..=1.0);
+    if floor + range > 1.0 + f64::EPSILON {
+        let remedy = "make smoothing_floor and smoothing_range add up to at most 1";
+        s.note("smoothing_range", range, Fault::new("makes weights above 1", remedy));
+    }
+    TailRatioRule {
+        min_rate_d2f: s.number("min_rate_d2f", rule.min_rate_d2f, 0.0..=RATE_MAX),
+        min_rate_f2c: s.number("min_rate_f2c", rule.min_rate_f2c, 0.0..=RATE_MAX),
+        smoothing_floor: floor,
+        smoothing_range: range,
+        smoothing_slope: s.number("smoothing_slope", rule.smoothing_slope, 0.0..=SLOPE_MAX),
+        smoothing_midpoint: s.number("smoothing_midpoint", rule.smoothing_midpoint, 0.0..=RATE_MAX),
+        ..rule
+    }
+}
+
+fn read_limits(s: &mut Section<'_>) -> Limits {
+    let Limits {
+        entry_body_bytes,
+        replay_body_bytes,
+        headers,
+        connections,
+        functions,
+        idle_connections,
+    } = Limits::DEFAULT;
+    let functions_max = s.whole("functions", functions.get(), 1..=FUNCTIONS_MAX);
+    Limits {
+        entry_body_bytes: s.whole("entry_body_bytes", entry_body_bytes, 1..=ENTRY_BODY_BYTES_MAX),
+        replay_body_bytes: s.whole(
+            "replay_body_bytes",
+            replay_body_bytes,
+            0..=REPLAY_BODY_BYTES_MAX,
+        ),
+        headers: s.whole("headers", headers, HEADERS),
+        connections: s.whole("connections", connections, 1..=CONNECTIONS_MAX),
+        functions: NonZeroUsize::new(functions_max).unwrap_or(functions),
+        idle_connections: s.whole("idle_connections", idle_connections, 0..=IDLE_CONNECTIONS_MAX),
+    }
+}
+
+fn read_timeouts(s: &mut Section<'_>) -> Timeouts {
+    let default = Timeouts::DEFAULT;
+    let mut wait = |key, default: Duration, range_ms| {
+        Duration::from_millis(s.whole(key, default.as_millis() as u64, range_ms))
+    };
+    Timeouts {
+        connect: wait("connect_ms", default.connect, 1..=10 * MINUTE_MS),
+        request_header: wait("request_header_ms", default.request_header, 1..=10 * MINUTE_MS),
+        answer: wait("answer_ms", default.answer, 1..=DAY_MS),
+        idle: wait("idle_ms", default.idle, 1..=60 * MINUTE_MS),
+        drain: wait("drain_ms", default.drain, 0..=60 * MINUTE_MS),
+    }
+}
+
+fn read_interception(s: &mut Section<'_>) -> Option<Interception> {
+    let enabled = s.flag("enabled", false);
+    let mark = s.whole("mark", Interception::MARK_DEFAULT, 1..=u32::MAX);
+    enabled.then_some(Interception { mark })
+}
+
+fn socket(text: &str) -> Result<SocketAddr, Fault> {
+    text.parse().map_err(|_| {
+        Fault::new(
+            "is not an IP address and a port",
+            "write it as in 127.0.0.1:31113 or [::1]:31113",
+        )
+    })
+}
+
+fn host(text: &str) -> Result<Arc<str>, Fault> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let is_ip = text.parse::<std::net::IpAddr>().is_ok();
+    let is_name = (1..=HOST_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed);
+    if is_ip || is_name {
+        return Ok(text.into());
+    }
+    let remedy = "write a host name or an IP address alone; ports go into port and gateway_port";
+    Err(Fault::new("is not a host", remedy))
+}
+
+fn authority(text: &str) -> Result<Authority, Fault> {
+    let fault = || {
+        let remedy = "write host:port or http://host:port, as in 127.0.0.1:31112";
+        Fault::new("is not a host and a port", remedy)
+    };
+    if text.starts_with("https://") {
+        let remedy = "name a gateway that speaks plain HTTP, as in 127.0.0.1:31112";
+        return Err(Fault::new("needs TLS, which is not spoken to gateways", remedy));
+    }
+    let text = text.strip_prefix("http://").unwrap_or(text);
+    let (name, port) = text.strip_suffix('/').unwrap_or(text).rsplit_once(':').ok_or_else(fault)?;
+    let name = match name.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').filter(|ip| ip.contains(':')).ok_or_else(fault)?,
+        None if name.contains(':') => return Err(fault()),
+        None => name,
+    };
+    let all_digits = port.bytes().all(|b| b.is_ascii_digit());
+    match (host(name), port.parse()) {
+        (Ok(host), Ok(port)) if all_digits && port > 0 => Ok(Authority { host, port }),
+        _ => Err(fault()),
+    }
+}
