@@ -1,3 +1,12 @@
+//! The core as a whole; leaves are tested beside their code.
+
+mod dynamic;
+mod fallback;
+mod properties;
+mod reload;
+mod table;
+mod world;
+
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 
@@ -12,4 +21,64 @@ pub(super) fn topology_of(nodes: usize) -> Topology {
 fn spec(id: &str, role: Role, zone: &str) -> NodeSpec {
     let address = Address { host: id.into(), port: 1, gateway_port: 2 };
     NodeSpec { id: NodeId::new(id).unwrap(), role, zone: Zone::new(zone).unwrap(), address }
+}
+
+/// The cloud, and two zones of a controller and a worker.
+fn five_nodes() -> Arc<Topology> {
+    let specs = vec![
+        spec("cloud", Role::CloudController, "cloud"),
+        spec("edge1", Role::EdgeController, "edge-A"),
+        spec("edge2", Role::Worker, "edge-A"),
+        spec("edge3", Role::EdgeController, "edge-B"),
+        spec("edge4", Role::Worker, "edge-B"),
+    ];
+    Arc::new(Topology::new(specs, None).unwrap())
+}
+
+fn site(topology: &Arc<Topology>, here: &str, policy: Policy) -> Site {
+    let here = topology.index_of(here).unwrap();
+    Site { topology: Arc::clone(topology), here, policy }
+}
+
+fn fixed(architecture: Architecture) -> Policy {
+    Policy::new(Mode::Fixed(architecture))
+}
+
+fn scheduler(topology: &Topology, seed: u64) -> Scheduler<Pcg64> {
+    let functions_max = NonZeroUsize::new(100).unwrap();
+    let mut scheduler = Scheduler::new(functions_max, Pcg64::seed_from_u64(seed));
+    scheduler.adopt(topology);
+    scheduler
+}
+
+fn function(name: &str) -> FunctionName {
+    FunctionName::new(name).unwrap()
+}
+
+/// A call that has just come in from a client.
+fn entering() -> Invocation<'static> {
+    Invocation {
+        function: function("f"),
+        hop: 0,
+        stage: Stage::Entry,
+        architecture: None,
+        path: &[],
+        passed_here: false,
+        avoid: &[],
+        timed: true,
+    }
+}
+
+fn at(secs: f64) -> Time {
+    Time::from_secs_f64(secs)
+}
+
+/// A step in short: `here`, `>` and who is to run it, `@` and who is to place it, or `!`.
+fn short(topology: &Topology, step: Step) -> String {
+    match step {
+        Step::RunHere => "here".into(),
+        Step::Offload(node) => format!(">{}", topology.node(node).id),
+        Step::Delegate(node) => format!("@{}", topology.node(node).id),
+        Step::Refuse(refusal) => format!("!{refusal:?}"),
+    }
 }
