@@ -60,7 +60,10 @@ impl Window {
     pub fn expire(&mut self, now: Time) {
         let now = now.as_millis_wrapping();
         while let Some(oldest) = self.samples.front() {
-            if now.wrapping_sub(oldest.at_millis) <= WINDOW.as_millis() as u32 {
+            // Threads read the clock before they take turns, so a sample may be a little younger
+            // than `now`: its age is negative then, not the greatest there is.
+            let age_millis = now.wrapping_sub(oldest.at_millis).cast_signed();
+            if age_millis <= WINDOW.as_millis() as i32 {
                 break;
             }
             self.drop_oldest();
@@ -238,6 +241,15 @@ mod tests {
         assert_eq!(window.len(), SAMPLES_MAX);
         assert_eq!(window.recent(1).next(), Some(Duration::from_micros(SAMPLES_MAX as u64 + 10)));
         assert_eq!(window.recent(usize::MAX).next(), Some(Duration::from_micros(11)));
+    }
+
+    #[test]
+    fn a_clock_reading_from_just_before_the_newest_sample_drops_nothing() {
+        let mut window = Window::default();
+        window.record(ms(100), at(10.005));
+        window.record(ms(300), at(10.004));
+        window.expire(at(10.0));
+        assert_eq!((window.len(), window.mean()), (2, Some(ms(200))));
     }
 
     #[test]
