@@ -23,6 +23,9 @@ pub const UNREACHABLE_PAUSE_MIN: Duration = Duration::from_millis(500);
 /// The longest such pause.
 pub const UNREACHABLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// How long a node's word on its load counts, less and less; then it is taken to be idle.
+pub const REPORT_LIFE: Duration = Duration::from_secs(10);
+
 const NETWORK_WEIGHT: f64 = 0.1;
 
 /// The record of one node: what it did for us, and what it said of itself.
@@ -63,6 +66,18 @@ impl NodeEstimate {
     /// Whether the node is left alone for now because it could not be reached.
     pub fn is_unreachable(&self, now: Time) -> bool {
         self.unreachable.is_some_and(|(until, _)| now < until)
+    }
+
+    /// Invocations believed to be there: what it has from us, or what it said when that is more.
+    ///
+    /// What it said fades with age. Were it believed for ever, a node that was swamped once would
+    /// be avoided, so it would not be heard again, so it would stay avoided.
+    pub fn busy(&self, now: Time) -> f64 {
+        let reported = self.report.map_or(0.0, |(report, at)| {
+            let age = now.since(at).as_secs_f64() / REPORT_LIFE.as_secs_f64();
+            f64::from(report.in_flight) * (1.0 - age).max(0.0)
+        });
+        f64::from(self.outstanding).max(reported)
     }
 
     /// Notes that it could not be reached: left alone for a while, longer each time in a row.
@@ -120,6 +135,17 @@ mod tests {
         node.mark_answered(None, Duration::ZERO, now);
         node.mark_unreachable(now);
         assert_eq!(node.unreachable.unwrap().1, UNREACHABLE_PAUSE_MIN);
+    }
+
+    #[test]
+    fn what_a_node_said_of_its_load_fades() {
+        let mut node = NodeEstimate::new(SLOT);
+        let report = LoadReport { in_flight: 8, cores: 2, execution: None };
+        node.mark_answered(Some(report), Duration::ZERO, Time::from_secs_f64(100.0));
+        node.outstanding = 1;
+        for (secs, busy) in [(99.0, 8.0), (100.0, 8.0), (105.0, 4.0), (110.0, 1.0), (999.0, 1.0)] {
+            assert_eq!(node.busy(Time::from_secs_f64(secs)), busy, "{secs}");
+        }
     }
 
     #[test]

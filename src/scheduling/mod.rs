@@ -28,7 +28,7 @@ use estimate::{LoadReport, NodeEstimate};
 pub use function::{FunctionName, FunctionNameError, FunctionRecord};
 use policy::{Architecture, Mode, Policy};
 use route::{Decision, Duty, Invocation, Outcome, Refusal, Stage, Step, Ticket, Why, duty};
-use target::{Purpose, choose};
+use target::{Beliefs, Purpose, choose};
 
 /// Steps tried elsewhere for one invocation before it runs where it is.
 pub const ATTEMPTS_MAX: usize = 3;
@@ -317,8 +317,7 @@ impl<R: Rng> Scheduler<R> {
             site.policy.selection,
             Purpose::Execute,
             candidates,
-            &site.topology,
-            &self.estimates,
+            Beliefs { topology: &site.topology, estimates: &self.estimates, now },
             |node, estimate| {
                 !invocation.avoid.contains(&node)
                     && !estimate.is_some_and(|e| e.is_unreachable(now))
@@ -363,8 +362,7 @@ impl<R: Rng> Scheduler<R> {
             site.policy.selection,
             Purpose::Place,
             candidates,
-            &site.topology,
-            &self.estimates,
+            Beliefs { topology: &site.topology, estimates: &self.estimates, now },
             |node, estimate| {
                 wanted(node)
                     && node != site.here

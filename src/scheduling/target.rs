@@ -6,6 +6,7 @@ use rand::{Rng, RngExt};
 
 use crate::topology::{NodeIndex, Topology};
 
+use super::Time;
 use super::estimate::NodeEstimate;
 use super::policy::Selection;
 
@@ -24,13 +25,21 @@ pub(super) enum Purpose {
     Place,
 }
 
+/// What there is to go by, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Beliefs<'a> {
+    pub(super) topology: &'a Topology,
+    pub(super) estimates: &'a [NodeEstimate],
+    pub(super) now: Time,
+}
+
 /// A candidate with what `weighted` goes by.
 #[derive(Clone, Copy)]
 struct Candidate {
     node: NodeIndex,
     /// Inverse mean response time, scaled by the share of good answers; none without samples.
     weight: Option<f64>,
-    busy: u32,
+    busy: f64,
 }
 
 /// One of `candidates` for which `eligible` holds, chosen by `selection`.
@@ -38,18 +47,17 @@ pub(super) fn choose<R: Rng>(
     selection: Selection,
     purpose: Purpose,
     candidates: &[NodeIndex],
-    topology: &Topology,
-    estimates: &[NodeEstimate],
+    beliefs: Beliefs<'_>,
     eligible: impl Fn(NodeIndex, Option<&NodeEstimate>) -> bool,
     rng: &mut R,
 ) -> Option<NodeIndex> {
     let mut shortlist = [None; CANDIDATES_MAX];
     let mut count = 0;
     let mut consider = |node: NodeIndex| {
-        let slot = topology.node(node).slot;
-        let estimate = estimates.get(slot.index as usize).filter(|e| e.slot == slot);
+        let slot = beliefs.topology.node(node).slot;
+        let estimate = beliefs.estimates.get(slot.index as usize).filter(|e| e.slot == slot);
         if count < CANDIDATES_MAX && eligible(node, estimate) {
-            shortlist[count] = Some(candidate(node, estimate, purpose));
+            shortlist[count] = Some(candidate(node, estimate, purpose, beliefs.now));
             count += 1;
         }
     };
@@ -73,17 +81,21 @@ pub(super) fn choose<R: Rng>(
     }
 }
 
-fn candidate(node: NodeIndex, estimate: Option<&NodeEstimate>, purpose: Purpose) -> Candidate {
+fn candidate(
+    node: NodeIndex,
+    estimate: Option<&NodeEstimate>,
+    purpose: Purpose,
+    now: Time,
+) -> Candidate {
     let Some(estimate) = estimate else {
-        return Candidate { node, weight: None, busy: 0 };
+        return Candidate { node, weight: None, busy: 0.0 };
     };
     let window = match purpose {
         Purpose::Execute => &estimate.executed,
         Purpose::Place => &estimate.placed,
     };
-    let reported = estimate.report.map_or(0, |(report, _)| report.in_flight);
     let weight = |mean: Duration| estimate.success.max(1e-9) / mean.as_secs_f64().max(1e-6);
-    Candidate { node, weight: window.mean().map(weight), busy: estimate.outstanding.max(reported) }
+    Candidate { node, weight: window.mean().map(weight), busy: estimate.busy(now) }
 }
 
 fn pick<R: Rng>(
@@ -134,7 +146,6 @@ mod tests {
     use rand_pcg::Pcg64;
 
     use super::*;
-    use crate::scheduling::Time;
     use crate::scheduling::tests::topology_of;
 
     fn shares(
@@ -165,8 +176,7 @@ mod tests {
                 selection,
                 Purpose::Execute,
                 topology.everyone(),
-                &topology,
-                &estimates,
+                Beliefs { topology: &topology, estimates: &estimates, now: Time::ZERO },
                 |_, _| true,
                 &mut rng,
             );
@@ -219,8 +229,7 @@ mod tests {
             Selection::Weighted,
             Purpose::Execute,
             topology.everyone(),
-            &topology,
-            &[],
+            Beliefs { topology: &topology, estimates: &[], now: Time::ZERO },
             |_, _| {
                 looked_at.set(looked_at.get() + 1);
                 true
@@ -240,8 +249,7 @@ mod tests {
                 selection,
                 Purpose::Place,
                 topology.everyone(),
-                &topology,
-                &[],
+                Beliefs { topology: &topology, estimates: &[], now: Time::ZERO },
                 |_, _| false,
                 &mut rng,
             );

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::scheduling::estimate::{UNREACHABLE_PAUSE_MAX, UNREACHABLE_PAUSE_MIN};
+use crate::scheduling::policy::Selection;
 use Architecture::{Centralized, Decentralized, Federated};
 
 /// Makes `scheduler` find every node of `down` unreachable at `now`.
@@ -152,5 +153,33 @@ fn a_node_that_failed_is_found_again() {
             scheduler.record(decision.ticket.unwrap(), outcome, None, end);
         }
         assert!(found > 100, "seed {seed}: {found} of 1000, where a fifth would be fair");
+    }
+}
+
+/// Under `least_request` a node that once said it was swamped is asked again in time.
+#[test]
+fn an_old_report_of_a_swamped_node_does_not_count_for_ever() {
+    let topology = five_nodes();
+    let policy = Policy { selection: Selection::LeastRequest, ..fixed(Centralized) };
+    let site = site(&topology, "cloud", policy);
+    let edge2 = topology.index_of("edge2").unwrap();
+    let swamped = LoadReport { in_flight: 1000, cores: 2, execution: None };
+    let share = |seed, wait| {
+        let mut scheduler = scheduler(&topology, seed);
+        scheduler.observe(topology.node(edge2).slot, swamped, Time::ZERO);
+        let mut hits = 0;
+        for _ in 0..1000 {
+            let decision = scheduler.decide(&site, &entering(), 0.0, Time::ZERO + wait);
+            hits += u32::from(decision.step == Step::Offload(edge2));
+            let end = Time::ZERO + wait;
+            scheduler.record(decision.ticket.unwrap(), Outcome::Cancelled, None, end);
+        }
+        hits
+    };
+    for seed in 0..5 {
+        let fresh = share(seed, Duration::ZERO);
+        assert!(fresh < 80, "seed {seed}: {fresh} of 1000 while the report is fresh");
+        let aged = share(seed, Duration::from_secs(60));
+        assert!((150..250).contains(&aged), "seed {seed}: {aged} of 1000 a minute later");
     }
 }
