@@ -45,7 +45,20 @@ pub struct NodeEstimate {
     pub report: Option<(LoadReport, Time)>,
     /// Time on the way there and back, as response time less the execution time it reported.
     pub network: Option<Duration>,
-    unreachable: Option<(Time, Duration)>,
+    unreachable: Option<Pause>,
+}
+
+/// Since when and how long a node is left alone.
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    noted: Time,
+    length: Duration,
+}
+
+impl Pause {
+    fn until(self) -> Time {
+        self.noted + self.length
+    }
 }
 
 impl NodeEstimate {
@@ -65,7 +78,7 @@ impl NodeEstimate {
 
     /// Whether the node is left alone for now because it could not be reached.
     pub fn is_unreachable(&self, now: Time) -> bool {
-        self.unreachable.is_some_and(|(until, _)| now < until)
+        self.unreachable.is_some_and(|pause| now < pause.until())
     }
 
     /// Invocations believed to be there: what it has from us, or what it said when that is more.
@@ -80,14 +93,18 @@ impl NodeEstimate {
         f64::from(self.outstanding).max(reported)
     }
 
-    /// Notes that it could not be reached: left alone for a while, longer each time in a row.
-    pub fn mark_unreachable(&mut self, now: Time) {
-        let pause = match self.unreachable {
-            Some((until, pause)) if now < until => return self.unreachable = Some((until, pause)),
-            Some((_, pause)) => (pause * 2).min(UNREACHABLE_PAUSE_MAX),
+    /// Notes that an attempt begun at `started` did not reach it: left alone for a while, longer
+    /// each time in a row.
+    ///
+    /// Attempts begun before the last failure was known say nothing new, however late they end, so
+    /// a burst of calls that all wait for a connection in vain is one failure.
+    pub fn mark_unreachable(&mut self, started: Time, now: Time) {
+        let length = match self.unreachable {
+            Some(pause) if now < pause.until() || started <= pause.noted => return,
+            Some(pause) => (pause.length * 2).min(UNREACHABLE_PAUSE_MAX),
             None => UNREACHABLE_PAUSE_MIN,
         };
-        self.unreachable = Some((now + pause, pause));
+        self.unreachable = Some(Pause { noted: now, length });
     }
 
     /// Notes an answer: the node is there, and this is what it said.
@@ -123,18 +140,32 @@ mod tests {
         let mut now = Time::from_secs_f64(1.0);
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            node.mark_unreachable(now);
-            node.mark_unreachable(now); // a burst of failures is one failure
+            node.mark_unreachable(now, now);
+            node.mark_unreachable(now, now); // a burst of failures is one failure
             assert!(node.is_unreachable(now));
-            let (until, pause) = node.unreachable.unwrap();
-            pauses.push(pause.as_millis());
-            now = until;
+            let pause = node.unreachable.unwrap();
+            pauses.push(pause.length.as_millis());
+            now = pause.until();
             assert!(!node.is_unreachable(now), "it is tried again when the pause ends");
         }
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
         node.mark_answered(None, Duration::ZERO, now);
-        node.mark_unreachable(now);
-        assert_eq!(node.unreachable.unwrap().1, UNREACHABLE_PAUSE_MIN);
+        node.mark_unreachable(now, now);
+        assert_eq!(node.unreachable.unwrap().length, UNREACHABLE_PAUSE_MIN);
+    }
+
+    #[test]
+    fn calls_that_wait_for_a_connection_in_vain_together_are_one_failure() {
+        let mut node = NodeEstimate::new(SLOT);
+        let secs = Time::from_secs_f64;
+        // A call every 50 ms, each of which fails after two seconds.
+        for i in 0..40 {
+            let started = f64::from(i) * 0.05;
+            node.mark_unreachable(secs(started), secs(started + 2.0));
+        }
+        assert!(node.is_unreachable(secs(2.49)) && !node.is_unreachable(secs(2.5)));
+        node.mark_unreachable(secs(2.5), secs(4.5));
+        assert!(node.is_unreachable(secs(5.49)) && !node.is_unreachable(secs(5.5)));
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl<R: Rng> Scheduler<R> {
                         window.record(took, now);
                     }
                 }
-                Outcome::Unreachable => estimate.mark_unreachable(now),
+                Outcome::Unreachable => estimate.mark_unreachable(ticket.started, now),
                 Outcome::Cancelled => {}
             }
         }
