@@ -98,6 +98,7 @@ impl Sidecar {
 
     /// Takes no more connections; those that are open end with their last answer.
     pub fn drain(&self) {
+        self.state.begin_draining();
         self.draining.send_replace(true);
     }
 

@@ -78,6 +78,8 @@ pub struct Metrics {
     pub config_last_reload_successful: Level,
     /// Generation of the configuration in force.
     pub config_generation: Level,
+    /// Invocations running at this node's gateway; brought up to date before rendering.
+    pub in_flight: Level,
 }
 
 const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
@@ -147,6 +149,11 @@ impl Metrics {
                 &mut registry,
                 "config_generation",
                 "Generation of the configuration in force",
+            ),
+            in_flight: registered(
+                &mut registry,
+                "in_flight",
+                "Invocations running at this node's gateway",
             ),
             registry: Registry::default(),
         };

@@ -2,6 +2,7 @@
 //! configuration changes.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -29,6 +30,7 @@ pub struct State {
     writing: Mutex<()>,
     source: Option<PathBuf>,
     cores: u16,
+    draining: AtomicBool,
     /// Counters and gauges.
     pub metrics: Metrics,
     /// The load of this host.
@@ -65,6 +67,7 @@ impl State {
             writing: Mutex::new(()),
             source,
             cores: u16::try_from(cores).unwrap_or(u16::MAX),
+            draining: AtomicBool::new(false),
             metrics: Metrics::new(),
             host_load: HostLoad::default(),
         }
@@ -118,6 +121,16 @@ impl State {
     /// Invocations running at this node's gateway.
     pub fn in_flight(&self, snapshot: &Snapshot) -> u32 {
         self.scheduler().in_flight(snapshot.site.node().slot)
+    }
+
+    /// Makes `/ready` say that no more is to be sent here.
+    pub fn begin_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this sidecar is on its way out.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Makes `change`, or says all that stands against it and leaves everything as it was.

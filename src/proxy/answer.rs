@@ -75,7 +75,7 @@ pub fn with_type(
 }
 
 /// An id that no other answer of this process has, and hardly one of another.
-fn next_request_id() -> String {
+pub(crate) fn next_request_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
