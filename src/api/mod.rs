@@ -1,17 +1,105 @@
 //! Our own paths, on the data port and on the admin port.
+//!
+//! [`ROUTES`] is the contract: which call is answered where, and to whom. Every handler takes an
+//! admitted request apart, asks the state, and answers with one document.
+
+mod body;
+mod changes;
+mod documents;
+mod invoke;
+mod manage;
+mod wire;
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Instant;
 
-use http::{Response, StatusCode};
+use http::header::{CONTENT_LENGTH, HeaderValue, ORIGIN};
+use http::{Method, Response, StatusCode};
+use hyper::body::Body;
 use tower::Service;
 
 use crate::proxy::Context;
-use crate::proxy::admit::Admitted;
+use crate::proxy::admit::{Admitted, Port};
 use crate::proxy::answer::Refused;
 use crate::proxy::body::ResponseBody;
+
+/// Every call we answer, in one table.
+const ROUTES: [Route; 12] = [
+    route("/entry", Verb::Post, Ports::Both, Access::Client, Call::Entry),
+    route("/schedule", Verb::Post, Ports::Both, Access::Client, Call::Schedule),
+    route("/load", Verb::Get, Ports::Both, Access::Operator, Call::Load),
+    route("/arch_metrics", Verb::Get, Ports::Both, Access::Operator, Call::ArchMetrics),
+    route("/durations", Verb::Get, Ports::Both, Access::Operator, Call::Durations),
+    route("/configuration", Verb::Get, Ports::Both, Access::Operator, Call::Configuration),
+    route("/reload", Verb::Post, Ports::Both, Access::Change, Call::Reload),
+    route("/update_threshold", Verb::Post, Ports::Both, Access::Change, Call::UpdateThreshold),
+    route("/metrics", Verb::Get, Ports::Admin, Access::Operator, Call::Metrics),
+    route("/stats/prometheus", Verb::Get, Ports::Admin, Access::Operator, Call::Metrics),
+    route("/live", Verb::Get, Ports::Admin, Access::Probe, Call::Live),
+    route("/ready", Verb::Get, Ports::Admin, Access::Probe, Call::Ready),
+];
+
+/// One row of [`ROUTES`].
+#[derive(Debug, Clone, Copy)]
+struct Route {
+    path: &'static str,
+    verb: Verb,
+    ports: Ports,
+    access: Access,
+    call: Call,
+}
+
+/// The methods a call takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    /// GET, and HEAD with it.
+    Get,
+    Post,
+}
+
+/// The ports a call is answered on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    Both,
+    Admin,
+}
+
+/// Who may make a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Whoever reaches the port: probes cannot show a token.
+    Probe,
+    /// Anyone on the data port; on the admin port like [`Self::Operator`].
+    Client,
+    /// Callers on this host, and those who show the admin token.
+    Operator,
+    /// Like [`Self::Operator`], and never a page in somebody's browser.
+    Change,
+}
+
+/// What is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Entry,
+    Schedule,
+    Load,
+    ArchMetrics,
+    Durations,
+    Configuration,
+    Reload,
+    UpdateThreshold,
+    Metrics,
+    Live,
+    Ready,
+}
+
+const fn route(path: &'static str, verb: Verb, ports: Ports, access: Access, call: Call) -> Route {
+    Route { path, verb, ports, access, call }
+}
 
 /// Answers our own paths for one worker.
 #[derive(Debug, Clone)]
@@ -38,10 +126,13 @@ impl Service<Admitted> for Api {
     fn call(&mut self, admitted: Admitted) -> Self::Future {
         let context = Rc::clone(&self.context);
         Box::pin(async move {
-            Ok(match answer(&context, admitted).await {
+            let arrived = Instant::now();
+            let head_only = admitted.request.method() == Method::HEAD;
+            let response = match answer(&context, admitted, arrived).await {
                 Ok(response) => response,
                 Err(refused) => refused.into_response(),
-            })
+            };
+            Ok(if head_only { without_body(response) } else { response })
         })
     }
 }
@@ -49,7 +140,168 @@ impl Service<Admitted> for Api {
 async fn answer(
     context: &Rc<Context>,
     admitted: Admitted,
+    arrived: Instant,
 ) -> Result<Response<ResponseBody>, Refused> {
-    let _ = (context, admitted);
-    Err(Refused::new(StatusCode::NOT_FOUND, "not_found", "no such path"))
+    let request = &admitted.request;
+    let port = admitted.caller.client.port;
+    let route = find(request.uri().path(), port)?;
+    if !route.verb.takes(request.method()) {
+        return Err(method_not_allowed(&route, request.method()));
+    }
+    let from_page = request.headers().contains_key(ORIGIN);
+    route.permit(port, admitted.caller.is_trusted, from_page)?;
+    let state = &context.state;
+    match route.call {
+        Call::Entry => invoke::entry(context, admitted, arrived).await,
+        Call::Schedule => invoke::schedule(context, admitted, arrived).await,
+        Call::Load => Ok(manage::load(state, &admitted.snapshot)),
+        Call::ArchMetrics => Ok(manage::arch_metrics(state, &admitted.snapshot)),
+        Call::Durations => manage::durations(state, admitted.request.uri().query()),
+        Call::Configuration => Ok(manage::configuration(&admitted.snapshot)),
+        Call::Reload => manage::reload(state, admitted).await,
+        Call::UpdateThreshold => manage::update_threshold(state, admitted).await,
+        Call::Metrics => Ok(manage::metrics(state, &admitted.snapshot)),
+        Call::Live => Ok(manage::live()),
+        Call::Ready => manage::ready(state),
+    }
+}
+
+/// The row of `path` on `port`. Paths are compared as they are, never normalised.
+fn find(path: &str, port: Port) -> Result<Route, Refused> {
+    let served = |route: &&Route| route.path == path && route.is_on(port);
+    ROUTES.iter().find(served).copied().ok_or_else(|| not_found(path, port))
+}
+
+impl Route {
+    fn is_on(&self, port: Port) -> bool {
+        self.ports == Ports::Both || port == Port::Admin
+    }
+
+    /// Whether a caller may make this call; `from_page` is one who shows an `Origin`.
+    fn permit(&self, port: Port, is_trusted: bool, from_page: bool) -> Result<(), Refused> {
+        let open = match self.access {
+            Access::Probe => true,
+            Access::Client => port == Port::Data,
+            Access::Operator | Access::Change => false,
+        };
+        if !open && !is_trusted {
+            let message = format!(
+                "{} answers callers on this host only; from elsewhere, show the admin token as \
+                 \"authorization: Bearer TOKEN\"",
+                self.path
+            );
+            return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
+        }
+        if self.access == Access::Change && from_page {
+            let message = format!(
+                "{} is not for web pages: the request has an Origin; send it without one, as curl \
+                 does",
+                self.path
+            );
+            return Err(Refused::new(StatusCode::FORBIDDEN, "cross_origin", message));
+        }
+        Ok(())
+    }
+}
+
+impl Verb {
+    fn takes(self, method: &Method) -> bool {
+        match self {
+            Self::Get => matches!(*method, Method::GET | Method::HEAD),
+            Self::Post => *method == Method::POST,
+        }
+    }
+
+    const fn allow(self) -> &'static str {
+        match self {
+            Self::Get => "GET, HEAD",
+            Self::Post => "POST",
+        }
+    }
+}
+
+fn method_not_allowed(route: &Route, method: &Method) -> Refused {
+    let allow = route.verb.allow();
+    let message = format!("{} does not take {method}; use {allow}", route.path);
+    let refused = Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+    Refused { allow: Some(allow), ..refused }
+}
+
+fn not_found(path: &str, port: Port) -> Refused {
+    let mut message = format!("there is no {} here; there are:", wire::shortened(path));
+    for route in ROUTES.iter().filter(|route| route.is_on(port)) {
+        // Writing to a String cannot fail.
+        let _ = write!(message, " {}", route.path);
+    }
+    Refused::new(StatusCode::NOT_FOUND, "not_found", message)
+}
+
+/// The answer to HEAD: the head that GET would get.
+fn without_body(response: Response<ResponseBody>) -> Response<ResponseBody> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(head, ResponseBody::full(hyper::body::Bytes::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::admit::OWN_PATHS;
+
+    #[test]
+    fn the_data_port_admits_exactly_the_paths_of_the_table() {
+        let ours: Vec<&str> =
+            ROUTES.iter().filter(|route| route.is_on(Port::Data)).map(|route| route.path).collect();
+        assert_eq!(ours, OWN_PATHS);
+    }
+
+    #[test]
+    fn each_access_lets_in_whom_it_names() {
+        use Port::{Admin, Data};
+        // path, port, trusted, from a page: the error, if any
+        for (path, port, is_trusted, from_page, error) in [
+            ("/entry", Data, false, false, None),
+            ("/entry", Data, false, true, None),
+            ("/entry", Admin, false, false, Some("forbidden")),
+            ("/entry", Admin, true, true, None),
+            ("/schedule", Data, false, false, None),
+            ("/schedule", Admin, false, false, Some("forbidden")),
+            ("/load", Data, true, true, None),
+            ("/load", Data, false, false, Some("forbidden")),
+            ("/arch_metrics", Data, false, false, Some("forbidden")),
+            ("/durations", Data, false, false, Some("forbidden")),
+            ("/configuration", Admin, false, false, Some("forbidden")),
+            ("/reload", Data, true, false, None),
+            ("/reload", Data, true, true, Some("cross_origin")),
+            ("/reload", Admin, false, true, Some("forbidden")),
+            ("/update_threshold", Data, false, false, Some("forbidden")),
+            ("/update_threshold", Admin, true, true, Some("cross_origin")),
+            ("/metrics", Admin, false, false, Some("forbidden")),
+            ("/live", Admin, false, false, None),
+            ("/ready", Admin, false, true, None),
+        ] {
+            let route = find(path, port).unwrap();
+            let refused = route.permit(port, is_trusted, from_page).err();
+            let context = format!("{path} {port:?} trusted {is_trusted} page {from_page}");
+            assert_eq!(refused.map(|refused| refused.error), error, "{context}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_path_is_answered_with_those_there_are() {
+        for (path, port) in [
+            ("/metrics", Port::Data),
+            ("/", Port::Admin),
+            ("", Port::Admin),
+            ("/load/", Port::Admin),
+            ("/Load", Port::Admin),
+        ] {
+            let refused = find(path, port).unwrap_err();
+            assert_eq!(refused.error, "not_found");
+            assert!(refused.message.contains("/update_threshold"), "{}", refused.message);
+            assert_eq!(refused.message.contains("/ready"), port == Port::Admin);
+        }
+    }
 }

@@ -1,0 +1,274 @@
+//! `/entry` and `/schedule`: an invocation as a JSON document, and its answer as another.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
+    HeaderMap, HeaderName, HeaderValue, RANGE, RETRY_AFTER, TRAILER, UPGRADE,
+};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Response, StatusCode, Uri};
+use hyper::body::Bytes;
+
+use crate::config::Snapshot;
+use crate::proxy::Context;
+use crate::proxy::admit::{Admitted, Caller};
+use crate::proxy::answer::{Refused, json};
+use crate::proxy::body::{RequestBody, ResponseBody};
+use crate::proxy::dispatch::{self, Call};
+use crate::proxy::peer;
+use crate::scheduling::route::Stage;
+
+use super::body::{read_answer, read_request};
+use super::documents::EntryDocument;
+use super::wire::{EntryRequest, Payload};
+
+/// Fields that speak of the client's document, or of a conversation we do not pass on.
+static NOT_PASSED: [HeaderName; 8] = [
+    ACCEPT_ENCODING,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    EXPECT,
+    RANGE,
+    TRAILER,
+    UPGRADE,
+];
+
+/// Fields of the function's answer that come back beside the document.
+static PASSED_BACK: [HeaderName; 4] = [
+    HeaderName::from_static("x-call-id"),
+    HeaderName::from_static("x-duration-seconds"),
+    HeaderName::from_static("x-start-time"),
+    RETRY_AFTER,
+];
+
+/// Fields by which peers learn where it ran.
+static REPORT: [HeaderName; 4] = [peer::NODE, peer::HOP, peer::ARCHITECTURE, peer::LOAD];
+
+/// `POST /entry`: a client's invocation comes in here.
+pub(super) async fn entry(
+    context: &Rc<Context>,
+    admitted: Admitted,
+    arrived: Instant,
+) -> Result<Response<ResponseBody>, Refused> {
+    invoke(context, admitted, Stage::Entry, arrived).await
+}
+
+/// `POST /schedule`: a controller is asked to place an invocation.
+pub(super) async fn schedule(
+    context: &Rc<Context>,
+    admitted: Admitted,
+    arrived: Instant,
+) -> Result<Response<ResponseBody>, Refused> {
+    let node = admitted.snapshot.site.node();
+    if !node.role.is_controller() {
+        let message =
+            format!("{} is a worker and places nothing for others; ask a controller", node.id);
+        return Err(Refused::new(StatusCode::FORBIDDEN, "not_a_controller", message));
+    }
+    // From anyone but a peer it is an invocation like any other, and counts as one.
+    let stage = if admitted.caller.is_peer { Stage::Schedule } else { Stage::Entry };
+    invoke(context, admitted, stage, arrived).await
+}
+
+async fn invoke(
+    context: &Rc<Context>,
+    admitted: Admitted,
+    stage: Stage,
+    arrived: Instant,
+) -> Result<Response<ResponseBody>, Refused> {
+    let Admitted { request, snapshot, caller, .. } = admitted;
+    let (head, body) = request.into_parts();
+    let body = read_request(&context.state, &snapshot, body).await?;
+    let mut asked = EntryRequest::parse(&body)?;
+    let deadline = match asked.deadline {
+        Some(deadline) => instant_of(deadline)?,
+        None => {
+            let left = caller.peer.as_ref().and_then(|peer| peer.deadline);
+            left.and_then(|left| Instant::now().checked_add(left))
+        }
+    };
+    let tag = asked.tag.take();
+    let wants_report = caller.wants_report;
+    let call = call(asked, &snapshot, caller, stage, deadline, head);
+    let decided = Instant::now();
+    let response = dispatch::invoke(context, call).await;
+    if response.headers().contains_key(peer::REFUSAL) {
+        return Ok(response);
+    }
+    let (head, body) = response.into_parts();
+    let within = time_left(&snapshot, decided, deadline);
+    let text = read_answer(body, snapshot.limits.entry_body_bytes, within).await?;
+    let ran = Ran { status: head.status, headers: &head.headers, text, arrived, decided };
+    let mut answer = json(with_body(head.status), &ran.document(&snapshot, tag.as_deref()));
+    pass_back(&head.headers, answer.headers_mut(), wants_report);
+    Ok(answer)
+}
+
+/// The invocation that `asked` describes, with what a peer adds to it in headers.
+fn call(
+    asked: EntryRequest,
+    snapshot: &Arc<Snapshot>,
+    caller: Caller,
+    stage: Stage,
+    deadline: Option<Instant>,
+    head: Parts,
+) -> Call {
+    let Caller { client, peer, .. } = caller;
+    let (hop, architecture) = peer.as_ref().map_or((0, None), |peer| (peer.hop, peer.architecture));
+    let (via, path) = peer.map_or_else(Default::default, |peer| (peer.via, peer.path));
+    let content_type = asked.payload.content_type();
+    let head = function_head(head, snapshot, &asked, content_type);
+    let body = match asked.payload {
+        Payload::Empty => RequestBody::empty(),
+        payload => RequestBody::full(payload.into_bytes()),
+    };
+    Call {
+        snapshot: Arc::clone(snapshot),
+        client,
+        function: asked.function,
+        asynchronous: false,
+        hop: asked.hop.unwrap_or(hop),
+        stage,
+        via,
+        path,
+        architecture: asked.architecture.or(architecture),
+        deadline,
+        // What the document says is read from the report.
+        wants_report: true,
+        head,
+        body,
+    }
+}
+
+/// The client's request turned into a call of the function itself.
+fn function_head(
+    mut head: Parts,
+    snapshot: &Snapshot,
+    asked: &EntryRequest,
+    content_type: Option<HeaderValue>,
+) -> Parts {
+    for name in &NOT_PASSED {
+        head.headers.remove(name);
+    }
+    let shown = head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    let shown = shown.and_then(|value| value.strip_prefix(b"Bearer "));
+    if let (Some(shown), Some(token)) = (shown, &snapshot.admin_token)
+        && token.matches(shown)
+    {
+        // The admin token is meant for us; functions have no business with it.
+        head.headers.remove(AUTHORIZATION);
+    }
+    if !head.headers.contains_key(HOST)
+        && head.uri.authority().is_none()
+        && let Ok(host) = HeaderValue::from_str(&snapshot.gateway.to_string())
+    {
+        head.headers.insert(HOST, host);
+    }
+    if let Some(content_type) = content_type {
+        head.headers.insert(CONTENT_TYPE, content_type);
+    }
+    let length = asked.payload.length_bytes();
+    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    head.method = Method::POST;
+    head.uri = function_uri(head.uri, asked.function.as_str());
+    head
+}
+
+/// The function's path, at the authority that `uri` names, if any: h2 has no Host beside it.
+fn function_uri(uri: Uri, function: &str) -> Uri {
+    // A function's name has no character that a path cannot have.
+    let path = PathAndQuery::try_from(format!("/function/{function}"))
+        .unwrap_or_else(|_| PathAndQuery::from_static("/"));
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(path.clone());
+    Uri::from_parts(parts).unwrap_or_else(|_| Uri::from(path))
+}
+
+/// The instant of a deadline in Unix seconds. One too far away to be reached is none.
+fn instant_of(deadline: f64) -> Result<Option<Instant>, Refused> {
+    let left = deadline - unix_seconds();
+    if left <= 0.0 {
+        return Err(dispatch::deadline_passed());
+    }
+    let left = Duration::try_from_secs_f64(left).ok();
+    Ok(left.and_then(|left| Instant::now().checked_add(left)))
+}
+
+/// Seconds since 1970.
+pub(super) fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
+}
+
+/// How long an answer that has begun may take to end.
+fn time_left(snapshot: &Snapshot, decided: Instant, deadline: Option<Instant>) -> Duration {
+    let left = snapshot.timeouts.answer.saturating_sub(decided.elapsed());
+    deadline.map_or(left, |deadline| left.min(deadline.saturating_duration_since(Instant::now())))
+}
+
+/// `status`, or 200 for one whose answers have no body: the document is one.
+fn with_body(status: StatusCode) -> StatusCode {
+    match status {
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => {
+            StatusCode::OK
+        }
+        status => status,
+    }
+}
+
+fn pass_back(from: &HeaderMap, to: &mut HeaderMap, wants_report: bool) {
+    let report = REPORT.iter().filter(|_| wants_report);
+    for name in PASSED_BACK.iter().chain(report) {
+        if let Some(value) = from.get(name) {
+            to.insert(name, value.clone());
+        }
+    }
+}
+
+/// A function's answer, complete.
+struct Ran<'a> {
+    status: StatusCode,
+    headers: &'a HeaderMap,
+    text: Bytes,
+    arrived: Instant,
+    decided: Instant,
+}
+
+impl Ran<'_> {
+    fn document(&self, snapshot: &Snapshot, tag: Option<&str>) -> EntryDocument {
+        let field = |name| self.headers.get(name).and_then(|value| value.to_str().ok());
+        let here = snapshot.site.node();
+        let target = field(peer::NODE).unwrap_or(here.id.as_str());
+        let architecture = field(peer::ARCHITECTURE).unwrap_or_default();
+        let is_remote = target != here.id.as_str();
+        let failed = self.status.is_client_error() || self.status.is_server_error();
+        EntryDocument {
+            resp: String::from_utf8_lossy(&self.text).into_owned(),
+            status: if failed { "failed" } else { "success" },
+            target_node: target.to_owned(),
+            execution_location: if is_remote { "remote" } else { "local" },
+            total_time: self.arrived.elapsed().as_secs_f64(),
+            hop: field(peer::HOP).and_then(|hop| hop.parse().ok()).unwrap_or_default(),
+            architecture: architecture.to_owned(),
+            architecture_time: self.decided.elapsed().as_secs_f64(),
+            message: is_remote.then(|| offloaded(snapshot, target, architecture)),
+            tag: tag.map(str::to_owned),
+        }
+    }
+}
+
+/// Where to, as the earlier scheduler put it: by zone between zone controllers, else by node.
+fn offloaded(snapshot: &Snapshot, target: &str, architecture: &str) -> String {
+    let topology = &snapshot.site.topology;
+    let zone = topology.index_of(target).map(|index| &topology.node(index).zone);
+    match zone {
+        Some(zone) if architecture == "federated" && *zone != snapshot.site.node().zone => {
+            format!("Offloaded to zone {zone}")
+        }
+        _ => format!("Offloaded to node {target}"),
+    }
+}
