@@ -94,9 +94,14 @@ async fn invoke(
     };
     let tag = asked.tag.take();
     let wants_report = caller.wants_report;
-    let call = call(asked, &snapshot, caller, stage, deadline, head);
+    let head = function_head(head, &snapshot, &asked);
+    let call = call(&asked, &snapshot, caller, stage, deadline);
+    let body = match asked.payload {
+        Payload::Empty => RequestBody::empty(),
+        payload => RequestBody::full(payload.into_bytes()),
+    };
     let decided = Instant::now();
-    let response = dispatch::invoke(context, call).await;
+    let response = dispatch::invoke(context, &call, head, body).await;
     if response.headers().contains_key(peer::REFUSAL) {
         return Ok(response);
     }
@@ -111,22 +116,15 @@ async fn invoke(
 
 /// The invocation that `asked` describes, with what a peer adds to it in headers.
 fn call(
-    asked: EntryRequest,
+    asked: &EntryRequest,
     snapshot: &Arc<Snapshot>,
     caller: Caller,
     stage: Stage,
     deadline: Option<Instant>,
-    head: Parts,
 ) -> Call {
     let Caller { client, peer, .. } = caller;
     let (hop, architecture) = peer.as_ref().map_or((0, None), |peer| (peer.hop, peer.architecture));
     let (via, path) = peer.map_or_else(Default::default, |peer| (peer.via, peer.path));
-    let content_type = asked.payload.content_type();
-    let head = function_head(head, snapshot, &asked, content_type);
-    let body = match asked.payload {
-        Payload::Empty => RequestBody::empty(),
-        payload => RequestBody::full(payload.into_bytes()),
-    };
     Call {
         snapshot: Arc::clone(snapshot),
         client,
@@ -140,18 +138,11 @@ fn call(
         deadline,
         // What the document says is read from the report.
         wants_report: true,
-        head,
-        body,
     }
 }
 
 /// The client's request turned into a call of the function itself.
-fn function_head(
-    mut head: Parts,
-    snapshot: &Snapshot,
-    asked: &EntryRequest,
-    content_type: Option<HeaderValue>,
-) -> Parts {
+fn function_head(mut head: Parts, snapshot: &Snapshot, asked: &EntryRequest) -> Parts {
     for name in &NOT_PASSED {
         head.headers.remove(name);
     }
@@ -169,7 +160,7 @@ fn function_head(
     {
         head.headers.insert(HOST, host);
     }
-    if let Some(content_type) = content_type {
+    if let Some(content_type) = asked.payload.content_type() {
         head.headers.insert(CONTENT_TYPE, content_type);
     }
     let length = asked.payload.length_bytes();
