@@ -1,17 +1,21 @@
 //! From what is written to a [`Snapshot`].
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::raw::Raw;
-use super::reader::{Fault, PROBLEMS_MAX, plain};
+use super::reader::{Fault, PROBLEMS_MAX};
 use super::{Authority, Listen, Secret, Snapshot, WORKERS_MAX, checks, lines, parse, raw, secrets};
 use crate::problem::Problem;
 use crate::scheduling::Site;
 use crate::scheduling::policy::{OffloadRule, Policy};
 use crate::topology::{Address, NodeSpec, Topology};
+
+/// What some editors put in front of a text; the YAML crate takes it for a document of its own.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The first snapshot that `text` describes, or all that stands against it.
 ///
@@ -22,11 +26,12 @@ pub(super) fn snapshot(
     token: Option<OsString>,
     previous: Option<&Topology>,
 ) -> Result<Snapshot, Vec<Problem>> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let document = parse::parse(text)?;
     let (raw, mut problems) = raw::read(&document);
-    let peer_key = raw.peer_key_file.and_then(|path| {
-        noted(secrets::read_file(path), "peers.key_file", &plain(path), &mut problems)
-    });
+    let peer_key = raw
+        .peer_key_file
+        .and_then(|path| noted(secrets::read_file(path), "peers.key_file", &mut problems));
     let has_token = raw.admin_token_file.is_some() || token.is_some();
     let admin_token = admin_token(&raw, token, &mut problems);
 
@@ -73,7 +78,7 @@ pub(super) fn snapshot(
 
 /// The problems by their line, and one per key: what follows from another is not told.
 fn arranged(mut problems: Vec<Problem>, text: &str) -> Vec<Problem> {
-    let mut told = std::collections::HashSet::new();
+    let mut told = HashSet::new();
     problems.retain(|problem| told.insert(problem.key.clone()));
     problems.truncate(PROBLEMS_MAX);
     lines::locate(text, &mut problems);
@@ -132,19 +137,15 @@ fn admin_token(
 ) -> Option<Secret> {
     if let Some(path) = raw.admin_token_file {
         let secret = secrets::read_file(path).and_then(secrets::accept_token);
-        return noted(secret, "admin.token_file", &plain(path), problems);
+        return noted(secret, "admin.token_file", problems);
     }
     let secret = secrets::accept(token?.as_encoded_bytes()).and_then(secrets::accept_token);
-    noted(secret, secrets::ADMIN_TOKEN_VARIABLE, "", problems)
+    noted(secret, secrets::ADMIN_TOKEN_VARIABLE, problems)
 }
 
-fn noted<T>(
-    result: Result<T, Fault>,
-    key: &str,
-    value: &str,
-    problems: &mut Vec<Problem>,
-) -> Option<T> {
-    result.map_err(|f| problems.push(Problem::new(key, value, f.fault, f.remedy))).ok()
+/// The secret, or a problem without a value: that might be the secret by mistake.
+fn noted(secret: Result<Secret, Fault>, key: &str, problems: &mut Vec<Problem>) -> Option<Secret> {
+    secret.map_err(|f| problems.push(Problem::new(key, "", f.fault, f.remedy))).ok()
 }
 
 fn ip_of(address: &Address) -> Option<IpAddr> {

@@ -1,8 +1,8 @@
 //! The one value everything runs by, and its only constructor.
 //!
-//! Text becomes YAML values ([`parse`]), these become typed values with their defaults ([`raw`], by
-//! means of [`reader`]), and these become a [`Snapshot`] if they agree with each other ([`build`],
-//! [`checks`]). Every step notes what is wrong and goes on, so all problems are told at once.
+//! Text becomes YAML values (`parse`), these become typed values with their defaults (`raw`, by
+//! means of `reader`), and these become a [`Snapshot`] if they agree with each other (`build`,
+//! `checks`). Every step notes what is wrong and goes on, so all problems are told at once.
 
 mod build;
 mod checks;

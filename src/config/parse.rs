@@ -36,8 +36,8 @@ pub(super) fn parse(text: &str) -> Result<Value, Vec<Problem>> {
 }
 
 fn syntax_problem(error: &str, line: Option<usize>) -> Problem {
-    let fault = format!("is not YAML: {error}");
-    problem_with_file(fault, "check indentation, quotes and brackets there", line)
+    let fault = format!("cannot be read as YAML: {error}");
+    problem_with_file(fault, "check indentation, quotes, brackets and numbers there", line)
 }
 
 fn problem_with_file(fault: String, remedy: &str, line: Option<usize>) -> Problem {

@@ -83,8 +83,8 @@ pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
             workers: NonZeroUsize::new(s.whole("workers", 0, 1..=WORKERS_MAX)),
             limits: s.section("limits", read_limits),
             timeouts: s.section("timeouts", read_timeouts),
-            peer_key_file: s.section("peers", |s| s.text("key_file")),
-            admin_token_file: s.section("admin", |s| s.text("token_file")),
+            peer_key_file: s.section("peers", |s| s.secret_file("key_file")),
+            admin_token_file: s.section("admin", |s| s.secret_file("token_file")),
             interception: s.section("interception", read_interception),
         }
     })

@@ -154,6 +154,16 @@ impl<'a> Section<'a> {
         text
     }
 
+    /// Where a secret is kept; never repeated, since it may be the secret itself by mistake.
+    pub(super) fn secret_file(&mut self, key: &'static str) -> Option<&'a str> {
+        let value = self.find(key)?;
+        let path = value.as_str();
+        if path.is_none() {
+            self.note(key, kind(value), Fault::new("is not text", "write the path of a file"));
+        }
+        path
+    }
+
     /// Text that `parse` understands.
     pub(super) fn parsed<T>(
         &mut self,
@@ -307,9 +317,12 @@ pub(super) fn plain(text: &str) -> String {
 
 /// The one of `known` that `written` is probably meant to be.
 fn closest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
+    const BEGINNING_BYTES_MIN: usize = 4;
+    let begins = |name: &&&str| written.len() >= BEGINNING_BYTES_MIN && name.starts_with(written);
     let near = known.iter().map(|&name| (edits(written, name), name)).min()?;
     let allowed = (written.len() / 3).max(1);
-    (near.0 <= allowed).then_some(near.1)
+    let near = (near.0 <= allowed).then_some(near.1);
+    near.or_else(|| known.iter().find(begins).copied())
 }
 
 /// Levenshtein's distance: letters to put in, take out or replace.
@@ -339,6 +352,7 @@ mod tests {
             ("cpu-thresh", Some("cpu_thresh")),
             ("cpu_threshold", Some("cpu_thresh")),
             ("Enabled", Some("enabled")),
+            ("load", Some("load_thresh")),
             ("colour", None),
             ("", None),
         ] {
