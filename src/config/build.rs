@@ -55,12 +55,7 @@ pub(super) fn snapshot(
     match site {
         Some(site) if problems.is_empty() => Ok(Snapshot {
             generation: 1,
-            peer_addresses: site
-                .topology
-                .nodes()
-                .iter()
-                .filter_map(|n| ip_of(&n.address))
-                .collect(),
+            peer_addresses: ips_of(&site.topology),
             site,
             gateway,
             listen,
@@ -148,8 +143,9 @@ fn noted(secret: Result<Secret, Fault>, key: &str, problems: &mut Vec<Problem>) 
     secret.map_err(|f| problems.push(Problem::new(key, "", f.fault, f.remedy))).ok()
 }
 
-fn ip_of(address: &Address) -> Option<IpAddr> {
-    address.host.parse().ok().map(|ip: IpAddr| ip.to_canonical())
+fn ips_of(topology: &Topology) -> HashSet<IpAddr> {
+    let hosts = topology.nodes().iter().map(|node| &node.address.host);
+    hosts.filter_map(|host| host.parse().ok()).map(|ip: IpAddr| ip.to_canonical()).collect()
 }
 
 /// One thread per core this process may use; the cgroup quota is taken into account.

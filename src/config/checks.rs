@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::raw::{Raw, RawNode, THRESHOLD, above, soft_above_hard};
+use super::raw::{Raw, RawNode, STAND_IN, THRESHOLD, above, soft_above_hard};
 use super::reader::plain;
 use super::{Authority, Listen};
 use crate::problem::Problem;
@@ -68,8 +68,10 @@ fn zones_without_controller(topology: &Topology) -> Vec<Problem> {
 
 /// Why no node can be this one, where `id` is what it should be called.
 pub(super) fn own_id(id: Option<&str>, nodes: &[RawNode]) -> Problem {
-    let ids: Vec<&str> = nodes.iter().take(IDS_SHOWN_MAX).map(|n| n.spec.id.as_str()).collect();
-    let more = if nodes.len() > ids.len() { ", …" } else { "" };
+    let ids = nodes.iter().map(|node| node.spec.id.as_str());
+    let mut ids: Vec<&str> = ids.filter(|id| !id.starts_with(STAND_IN)).collect();
+    let more = if ids.len() > IDS_SHOWN_MAX { ", …" } else { "" };
+    ids.truncate(IDS_SHOWN_MAX);
     let remedy = match ids.join(", ") {
         known if known.is_empty() => "list this node under topology".to_owned(),
         known => format!("write the id of this node as in the topology: {known}{more}"),

@@ -34,6 +34,9 @@ const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 const HOST_BYTES_MAX: usize = 253;
 
+/// How the names begin that stand in for those that cannot be read.
+pub(super) const STAND_IN: &str = "unreadable-";
+
 /// The file as read: each value in its range, or its default where a problem was noted.
 pub(super) struct Raw<'a> {
     pub(super) mode: Mode,
@@ -93,7 +96,7 @@ pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
 /// A node; what cannot be read is replaced, so that nodes keep their places in later problems.
 fn read_node(s: &mut Section<'_>, i: usize) -> Option<RawNode> {
     const NAME: &str = "use 1 to 63 characters of [-a-zA-Z0-9_.]";
-    let stand_in = format!("unreadable-{i}");
+    let stand_in = format!("{STAND_IN}{i}");
     for (key, remedy) in [
         ("id", "give the node a name of its own"),
         ("role", "write cloud-controller, edge-controller or worker"),

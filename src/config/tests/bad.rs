@@ -159,6 +159,14 @@ fn this_node_must_be_one_of_the_topology() {
         "node: {id: x}\ntopology: {}",
         &[(Some(1), "node.id", "not in the topology"), (Some(2), "topology", "is not a list")],
     );
+    expect(
+        &BASE.replace("node: {id: edge1}", "node: {id: 1}").replace("id: edge2", "id: e 2"),
+        &[(Some(1), "node.id", "is not text"), (Some(5), "topology[2].id", "is not a name")],
+    );
+    let many: String = (0..20)
+        .map(|i| format!("\n  - {{id: n{i}, role: worker, zone: A, address: h{i}}}"))
+        .collect();
+    expect(&format!("topology:{many}"), &[(None, "node.id", "n8, n9, …")]);
     let problems = build::snapshot(BASE, Some("edge8".into()), None, None).unwrap_err();
     assert_eq!(problems[0].value, "edge8");
 }
