@@ -67,6 +67,9 @@ fn load(path: &std::path::Path, node: Option<&str>) -> anyhow::Result<Result<Sna
 fn check(path: &std::path::Path, node: Option<&str>) -> anyhow::Result<ExitCode> {
     match load(path, node)? {
         Ok(snapshot) => {
+            for warning in snapshot.warnings() {
+                eprintln!("{}: warning: {warning}", path.display());
+            }
             let (site, listen) = (&snapshot.site, &snapshot.listen);
             println!(
                 "{}: good; node {} of {}, mode {}, data port {}, admin port {}",
@@ -95,6 +98,9 @@ fn run(path: &std::path::Path, node: Option<&str>, seed: Option<u64>) -> anyhow:
             return Ok(ExitCode::FAILURE);
         }
     };
+    for warning in snapshot.warnings() {
+        tracing::warn!(%warning, "invocations will fall back to another architecture");
+    }
     let seed = seed.unwrap_or_else(system_seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -152,6 +152,9 @@ impl State {
         self.metrics.config_last_reload_successful.set(1);
         self.metrics.config_generation.set(i64::try_from(next.generation).unwrap_or(i64::MAX));
         tracing::info!(generation = next.generation, mode = %next.site.policy.mode, "configured");
+        for warning in next.warnings() {
+            tracing::warn!(%warning, "invocations will fall back to another architecture");
+        }
         for key in current.restart_needed(&next) {
             tracing::warn!(key, "changed, but takes effect only at the next start");
         }

@@ -48,7 +48,7 @@ pub(super) fn snapshot(
     let offload = own.map(|own| raw.nodes[own].offload).unwrap_or_default();
     let policy = policy(&raw, offload);
     let specs: Vec<NodeSpec> = raw.nodes.into_iter().map(|node| node.spec).collect();
-    let topology = topology(specs, previous, &policy, &mut problems);
+    let topology = topology(specs, previous, &mut problems);
     let site = topology.zip(id).and_then(|(topology, id)| {
         Some(Site { here: topology.index_of(id)?, topology: Arc::new(topology), policy })
     });
@@ -84,22 +84,9 @@ fn arranged(mut problems: Vec<Problem>, text: &str) -> Vec<Problem> {
 fn topology(
     specs: Vec<NodeSpec>,
     previous: Option<&Topology>,
-    policy: &Policy,
     problems: &mut Vec<Problem>,
 ) -> Option<Topology> {
-    match Topology::new(specs, previous) {
-        Ok(topology) => {
-            // Roles and zones that could not be read say nothing about controllers.
-            if !problems.iter().any(|problem| problem.key.starts_with("topology")) {
-                problems.extend(checks::mode(policy.mode, &topology));
-            }
-            Some(topology)
-        }
-        Err(found) => {
-            problems.extend(found);
-            None
-        }
-    }
+    Topology::new(specs, previous).map_err(|found| problems.extend(found)).ok()
 }
 
 fn policy(raw: &Raw<'_>, offload: OffloadRule) -> Policy {

@@ -32,9 +32,9 @@ pub(super) fn thresholds(thresholds: &Thresholds) -> Vec<Problem> {
     outside.chain(crossed).collect()
 }
 
-/// Why `mode` cannot be followed in `topology`.
+/// Where `mode` has nobody to decide in `topology`.
 ///
-/// Dynamic mode always can: an architecture without its controller falls back to the next one.
+/// That is no error: invocations fall back to the next architecture. But it is hardly meant.
 pub(super) fn mode(mode: Mode, topology: &Topology) -> Vec<Problem> {
     match mode {
         Mode::Fixed(Architecture::Centralized) if topology.cloud_controllers().is_empty() => {
@@ -132,7 +132,7 @@ pub(super) fn upstreams(
                 format!("topology[{i}].address"),
                 format!("{}:{}", other.host, other.port),
                 "is where this sidecar itself listens",
-                "write that node's own address and port",
+                "write that node's own address and port, or this node's own address in listen.data",
             ));
         }
     }
@@ -141,10 +141,10 @@ pub(super) fn upstreams(
 
 /// Whether connecting to `host` and `port` on this machine ends at `data`.
 fn reaches(host: &str, port: u16, data: SocketAddr) -> bool {
-    let ip = host.parse().ok().map(|ip: IpAddr| ip.to_canonical());
     let bound = data.ip().to_canonical();
-    let is_local = host.eq_ignore_ascii_case("localhost")
-        || ip.is_some_and(|ip| ip.is_loopback() || ip.is_unspecified());
-    let on_local = bound.is_loopback() || bound.is_unspecified();
-    port == data.port() && (ip == Some(bound) || is_local && on_local)
+    let named = if host.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { host };
+    let Ok(ip) = named.parse().map(|ip: IpAddr| ip.to_canonical()) else { return false };
+    let everywhere = bound.is_unspecified() && (ip.is_loopback() || ip.is_unspecified());
+    // Connecting to the unspecified address means this machine.
+    port == data.port() && (ip == bound || everywhere || ip.is_unspecified() && bound.is_loopback())
 }

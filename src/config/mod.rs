@@ -161,7 +161,6 @@ impl Snapshot {
                 build::snapshot(text, self.id_override.clone(), token, Some(&self.site.topology))?
             }
             Change::Mode(mode) => {
-                accept(checks::mode(*mode, &self.site.topology))?;
                 let mut next = self.clone();
                 next.site.policy.mode = *mode;
                 next
@@ -186,6 +185,11 @@ impl Snapshot {
         let local = authority.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
             && authority.port == self.gateway.port;
         *authority == self.gateway || local || self.site.topology.nodes().iter().any(of_node)
+    }
+
+    /// What is allowed but hardly meant: a mode whose deciders are not in the topology.
+    pub fn warnings(&self) -> Vec<Problem> {
+        checks::mode(self.site.policy.mode, &self.site.topology)
     }
 
     /// The keys that differ in `next` and take effect only when the process starts again.

@@ -187,6 +187,8 @@ fn calls_never_come_back_to_where_they_were_sent_from() {
     let bound = "listen: {data: 10.9.9.9:31113}\ngateway: ";
     expect_based(&format!("{bound}10.9.9.9:31113"), &[(Some(7), "gateway", "in circles")]);
     based(&format!("{bound}127.0.0.1:31113")).expect("another socket than the one bound");
+    let loopback = "listen: {data: 127.0.0.2:31113}\ngateway: 127.0.0.3:31113";
+    based(loopback).expect("another loopback address than the one bound");
     based("gateway: 10.0.2.101:31113").expect("another machine");
 
     let own = BASE.replace("10.0.2.100}", "10.0.2.100, gateway_port: 31113}");
@@ -207,25 +209,6 @@ fn listeners_do_not_overlap_and_the_admin_port_is_guarded() {
         expect_based(more, &[(Some(6), "listen.admin", part)]);
     }
     based("listen: {data: '127.0.0.1:0', admin: '127.0.0.1:0'}").expect("any two free ports");
-}
-
-#[test]
-fn a_fixed_architecture_needs_its_controllers() {
-    let workers = BASE.replace("edge-controller", "worker").replace("cloud-controller", "worker");
-    expect(
-        &format!("{workers}architecture: centralized"),
-        &[(Some(6), "architecture", "has none")],
-    );
-    expect(
-        &format!("{workers}architecture: federated"),
-        &[
-            (Some(3), "topology[0].zone", "cloud: is a zone without controller"),
-            (Some(4), "topology[1].zone", "A: is a zone without controller"),
-        ],
-    );
-    for mode in ["dynamic", "decentralized"] {
-        load(&format!("{workers}architecture: {mode}")).expect(mode);
-    }
 }
 
 #[test]

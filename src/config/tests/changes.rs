@@ -20,13 +20,17 @@ fn another_mode_changes_the_mode_and_nothing_else() {
 }
 
 #[test]
-fn a_mode_without_its_controllers_is_refused_live_too() {
+fn a_mode_without_its_controllers_is_warned_about_and_followed() {
     let workers = BASE.replace("edge-controller", "worker").replace("cloud-controller", "worker");
     let snapshot = load(&workers).unwrap();
-    let fixed = |architecture| snapshot.with(&Change::Mode(Mode::Fixed(architecture)));
-    assert_eq!(keys(fixed(Architecture::Centralized)), ["architecture"]);
-    assert_eq!(keys(fixed(Architecture::Federated)), ["topology[0].zone", "topology[1].zone"]);
-    assert!(fixed(Architecture::Decentralized).is_ok());
+    let warned = |architecture| {
+        let next = snapshot.with(&Change::Mode(Mode::Fixed(architecture))).unwrap();
+        let keys = next.warnings().into_iter().map(|problem| problem.key);
+        keys.collect::<Vec<String>>()
+    };
+    assert_eq!(warned(Architecture::Centralized), ["architecture"]);
+    assert_eq!(warned(Architecture::Federated), ["topology[0].zone", "topology[1].zone"]);
+    assert!(warned(Architecture::Decentralized).is_empty() && snapshot.warnings().is_empty());
 }
 
 #[test]
