@@ -1,0 +1,5 @@
+//! Sidecars with real sockets on ports of the system's choosing.
+
+mod entry;
+mod manage;
+mod support;
