@@ -263,3 +263,50 @@ fn offloaded(snapshot: &Snapshot, target: &str, architecture: &str) -> String {
         _ => format!("Offloaded to node {target}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offload_is_named_as_the_earlier_scheduler_did() {
+        let yaml = "architecture: dynamic
+node: { id: edge1 }
+topology:
+  - { id: edge1, role: edge-controller, zone: a, address: 192.0.2.1 }
+  - { id: edge2, role: worker, zone: a, address: 192.0.2.2 }
+  - { id: edge3, role: edge-controller, zone: b, address: 192.0.2.3 }
+";
+        let snapshot = Snapshot::from_yaml(yaml, None).unwrap();
+        for (target, architecture, message) in [
+            ("edge2", "federated", "Offloaded to node edge2"),
+            ("edge3", "federated", "Offloaded to zone b"),
+            ("edge3", "decentralized", "Offloaded to node edge3"),
+            ("edge3", "centralized", "Offloaded to node edge3"),
+            ("newcomer", "federated", "Offloaded to node newcomer"),
+        ] {
+            assert_eq!(offloaded(&snapshot, target, architecture), message);
+        }
+    }
+
+    #[test]
+    fn the_function_is_called_at_the_authority_of_the_client() {
+        for (asked, called) in [
+            ("/entry?x=1", "/function/echo"),
+            ("http://edge1:31113/entry", "http://edge1:31113/function/echo"),
+            ("edge1:31113", "/function/echo"),
+        ] {
+            assert_eq!(function_uri(asked.parse().unwrap(), "echo").to_string(), called);
+        }
+    }
+
+    #[test]
+    fn deadlines_are_kept_or_out_of_reach_or_passed() {
+        for passed in [0.0, -1e300, unix_seconds() - 0.001] {
+            assert_eq!(instant_of(passed).unwrap_err().error, "deadline_passed");
+        }
+        let left = instant_of(unix_seconds() + 60.0).unwrap().unwrap() - Instant::now();
+        assert!((55..=60).contains(&left.as_secs()), "{left:?}");
+        assert_eq!(instant_of(1e300).unwrap(), None);
+    }
+}

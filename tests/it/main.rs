@@ -1,5 +1,7 @@
 //! Sidecars with real sockets on ports of the system's choosing.
 
+#![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
+
 mod entry;
 mod manage;
 mod support;
