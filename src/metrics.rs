@@ -93,68 +93,57 @@ impl Metrics {
         let mut registry = Registry::with_prefix("hopwise");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What this binary is", build);
+        let to = &mut registry;
         let metrics = Self {
             answers: STATUS_CLASSES.map(|_| Count::default()),
             steps: STEPS.map(|_| Count::default()),
             architectures: Architecture::ALL.map(|_| Count::default()),
             outcomes: OUTCOMES.map(|_| Count::default()),
             fallbacks: Architecture::ALL.map(|_| Count::default()),
-            connections: registered(&mut registry, "connections", "Client connections open now"),
+            connections: registered(to, "connections", "Client connections open now"),
             connections_accepted: registered(
-                &mut registry,
+                to,
                 "connections_accepted",
                 "Client connections accepted",
             ),
-            upstream_connects: registered(
-                &mut registry,
-                "upstream_connects",
-                "Upstream connections made",
-            ),
+            upstream_connects: registered(to, "upstream_connects", "Upstream connections made"),
             upstream_connect_failures: registered(
-                &mut registry,
+                to,
                 "upstream_connect_failures",
                 "Upstream connections that could not be made",
             ),
             retries: registered(
-                &mut registry,
+                to,
                 "retries",
                 "Requests sent again after a failure that ran nothing",
             ),
             client_aborts: registered(
-                &mut registry,
+                to,
                 "client_aborts",
                 "Requests whose client went away or broke off its body",
             ),
             stripped: registered(
-                &mut registry,
+                to,
                 "stripped_requests",
                 "Requests from which internal headers of a stranger were removed",
             ),
-            config_reloads: registered(
-                &mut registry,
-                "config_reloads",
-                "Accepted changes of configuration",
-            ),
+            config_reloads: registered(to, "config_reloads", "Accepted changes of configuration"),
             config_reload_failures: registered(
-                &mut registry,
+                to,
                 "config_reload_failures",
                 "Refused changes of configuration",
             ),
             config_last_reload_successful: registered(
-                &mut registry,
+                to,
                 "config_last_reload_successful",
                 "1 if the last change of configuration was accepted, 0 if it was refused",
             ),
             config_generation: registered(
-                &mut registry,
+                to,
                 "config_generation",
                 "Generation of the configuration in force",
             ),
-            in_flight: registered(
-                &mut registry,
-                "in_flight",
-                "Invocations running at this node's gateway",
-            ),
+            in_flight: registered(to, "in_flight", "Invocations running at this node's gateway"),
             registry: Registry::default(),
         };
         metrics.config_last_reload_successful.set(1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT,
     HeaderMap, HeaderName, HeaderValue, RANGE, RETRY_AFTER, TRAILER, UPGRADE,
 };
 use http::request::Parts;
@@ -153,12 +153,6 @@ fn function_head(mut head: Parts, snapshot: &Snapshot, asked: &EntryRequest) -> 
     {
         // The admin token is meant for us; functions have no business with it.
         head.headers.remove(AUTHORIZATION);
-    }
-    if !head.headers.contains_key(HOST)
-        && head.uri.authority().is_none()
-        && let Ok(host) = HeaderValue::from_str(&snapshot.gateway.to_string())
-    {
-        head.headers.insert(HOST, host);
     }
     if let Some(content_type) = asked.payload.content_type() {
         head.headers.insert(CONTENT_TYPE, content_type);
