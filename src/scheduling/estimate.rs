@@ -142,6 +142,8 @@ mod tests {
         for _ in 0..8 {
             node.mark_unreachable(now, now);
             node.mark_unreachable(now, now); // a burst of failures is one failure
+            let soon = now + Duration::from_millis(1);
+            node.mark_unreachable(soon, soon); // and so is a last resort that fails too
             assert!(node.is_unreachable(now));
             let pause = node.unreachable.unwrap();
             pauses.push(pause.length.as_millis());

@@ -157,7 +157,12 @@ mod tests {
         record.evaluate(&rule, now);
         assert_eq!(record.shares, Shares::DECENTRALIZED, "nine samples are too few");
 
-        record_many(&mut record, now, 900, 11);
+        record_many(&mut record, now, 900, 1);
+        let mut ten = record.clone();
+        ten.evaluate(&rule, now);
+        assert_eq!(ten.shares.of(Architecture::Federated), 1.0, "ten samples are enough");
+
+        record_many(&mut record, now, 900, 10);
         record.evaluate(&rule, now);
         assert_eq!(record.shares.of(Architecture::Federated), 1.0, "the tail is nine times P50");
 

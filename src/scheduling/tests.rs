@@ -2,6 +2,7 @@
 
 mod dynamic;
 mod fallback;
+mod learning;
 mod properties;
 mod reload;
 mod table;

@@ -83,6 +83,28 @@ fn a_decision_by_the_configuration_before_never_burdens_the_next_owner() {
     }
 }
 
+/// It neither profits from what is known of the next owner nor suffers for it.
+#[test]
+fn a_decision_by_the_configuration_before_knows_nothing_of_the_next_owner() {
+    let before = workers(&["a", "b"], None);
+    let after = workers(&["a", "c"], Some(&before));
+    let site_before = site(&before, "a", fixed(Decentralized));
+    let site_after = site(&after, "a", fixed(Decentralized));
+    let c = after.index_of("c").unwrap();
+    let a = [before.index_of("a").unwrap()];
+    let mut scheduler = scheduler(&before, 1);
+    scheduler.adopt(&after);
+    let step = Step::Offload(c);
+    let lost =
+        scheduler.issue_ticket(&site_after, &entering(), Decentralized, step, Time::ZERO).unwrap();
+    scheduler.record(lost, Outcome::Unreachable, None, Time::ZERO);
+    let retried = Invocation { avoid: &a, ..entering() };
+    let by_old = scheduler.decide(&site_before, &retried, 0.0, Time::ZERO);
+    assert_eq!(short(&before, by_old.step), ">b", "c is down, b may not be");
+    let by_new = scheduler.decide(&site_after, &retried, 0.0, Time::ZERO);
+    assert_eq!(by_new.why, Why::LastResort);
+}
+
 fn remembered(scheduler: &mut Scheduler<Pcg64>) -> Vec<String> {
     scheduler.view_functions(Time::ZERO).iter().map(|view| view.name.to_string()).collect()
 }

@@ -1,0 +1,94 @@
+//! What decisions learn of nodes from their outcomes.
+
+use super::*;
+use Architecture::{Centralized, Decentralized, Federated};
+
+/// Two clouds, of which the first runs fast and places slowly.
+fn two_clouds() -> Arc<Topology> {
+    let specs = vec![
+        spec("cloud1", Role::CloudController, "cloud"),
+        spec("cloud2", Role::CloudController, "cloud"),
+        spec("edge", Role::Worker, "edge"),
+    ];
+    Arc::new(Topology::new(specs, None).unwrap())
+}
+
+fn teach(scheduler: &mut Scheduler<Pcg64>, site: &Site, step: Step, millis: u64) {
+    let ticket = scheduler.issue_ticket(site, &entering(), Centralized, step, Time::ZERO).unwrap();
+    let end = Time::ZERO + Duration::from_millis(millis);
+    scheduler.record(ticket, Outcome::Good, None, end);
+}
+
+/// The share of `step` among decisions for a call under `architecture`.
+fn share_of(site: &Site, seed: u64, architecture: Architecture, step: Step) -> f64 {
+    let mut scheduler = scheduler(&site.topology, seed);
+    for (id, runs, places) in [("cloud1", 100, 900), ("cloud2", 900, 100), ("edge", 900, 900)] {
+        let node = site.topology.index_of(id).unwrap();
+        teach(&mut scheduler, site, Step::Offload(node), runs);
+        teach(&mut scheduler, site, Step::Delegate(node), places);
+    }
+    let call = Invocation { architecture: Some(architecture), ..entering() };
+    let hits = (0..4000).filter(|_| {
+        let decision = scheduler.decide(site, &call, 1.0, at(1.0));
+        scheduler.record(decision.ticket.unwrap(), Outcome::Cancelled, None, at(1.0));
+        decision.step == step
+    });
+    hits.count() as f64 / 4000.0
+}
+
+#[test]
+fn running_and_placing_are_judged_apart() {
+    let topology = two_clouds();
+    let site = site(&topology, "edge", fixed(Centralized));
+    let cloud1 = topology.index_of("cloud1").unwrap();
+    for seed in 0..5 {
+        // 1/900 against 1/100.
+        let places = share_of(&site, seed, Centralized, Step::Delegate(cloud1));
+        assert!((places - 0.1).abs() < 0.03, "seed {seed}: {places}");
+        // 1/100 against 1/900 twice.
+        let runs = share_of(&site, seed, Decentralized, Step::Offload(cloud1));
+        assert!((runs - 9.0 / 11.0).abs() < 0.03, "seed {seed}: {runs}");
+    }
+}
+
+#[test]
+fn a_tick_drops_what_is_older_than_the_window() {
+    let topology = two_clouds();
+    let site = site(&topology, "edge", fixed(Centralized));
+    let mut scheduler = scheduler(&topology, 1);
+    let cloud1 = topology.index_of("cloud1").unwrap();
+    teach(&mut scheduler, &site, Step::Offload(cloud1), 100);
+    teach(&mut scheduler, &site, Step::Delegate(cloud1), 100);
+    for (secs, kept) in [(60.1, 1), (60.2, 0)] {
+        scheduler.tick(at(secs));
+        let estimate = scheduler.estimate(topology.node(cloud1).slot).unwrap();
+        assert_eq!((estimate.executed.len(), estimate.placed.len()), (kept, kept), "{secs}");
+        let [(_, record)] = &scheduler.functions.iter().collect::<Vec<_>>()[..] else {
+            panic!("one function was called");
+        };
+        assert_eq!(record.windows[Centralized.index()].len(), 2 * kept, "{secs}");
+    }
+}
+
+#[test]
+fn what_a_node_says_of_itself_is_known_afterwards() {
+    let topology = two_clouds();
+    let site = site(&topology, "edge", fixed(Federated));
+    let mut scheduler = scheduler(&topology, 1);
+    let cloud1 = topology.index_of("cloud1").unwrap();
+    let step = Step::Offload(cloud1);
+    let ticket = scheduler.issue_ticket(&site, &entering(), Federated, step, Time::ZERO);
+    let execution = Some(Duration::from_millis(150));
+    let report = LoadReport { in_flight: 7, cores: 4, execution };
+    scheduler.record(ticket.unwrap(), Outcome::Good, Some(report), at(0.2));
+    let view = scheduler.view_nodes(&site, at(1.2)).swap_remove(0);
+    assert_eq!(view.reported, Some((7, Duration::from_secs(1))));
+    assert_eq!(view.network, Some(Duration::from_millis(50)));
+    assert_eq!(view.executed.unwrap().mean, Duration::from_millis(200));
+    // Heard through another node, later: the way there is not part of it.
+    let report = LoadReport { in_flight: 3, ..report };
+    scheduler.observe(topology.node(cloud1).slot, report, at(2.2));
+    let view = scheduler.view_nodes(&site, at(2.2)).swap_remove(0);
+    assert_eq!(view.reported, Some((3, Duration::ZERO)));
+    assert_eq!(view.network, Some(Duration::from_millis(50)));
+}
