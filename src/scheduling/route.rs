@@ -36,9 +36,11 @@ pub struct Invocation<'a> {
     pub hop: u8,
     /// What is asked of this node.
     pub stage: Stage,
-    /// The architecture an earlier node or the caller chose.
+    /// The architecture an earlier node or the caller chose; on a further attempt the one that the
+    /// first attempt wanted, or dynamic mode draws again and the fallback is not seen as one.
     pub architecture: Option<Architecture>,
-    /// Nodes it has passed.
+    /// Nodes it has passed. A decider may send it back to one of them to be run; the shell then
+    /// takes that node off the path, or it would be refused there.
     pub path: &'a [NodeIndex],
     /// Whether this node is on that path: it has come round in a circle.
     pub passed_here: bool,

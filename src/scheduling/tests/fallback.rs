@@ -77,6 +77,22 @@ fn failed_attempts_of_one_call_lead_down_the_same_chain() {
     }
 }
 
+/// A call entered at a worker, its controller was asked, and picks that worker to run it.
+#[test]
+fn a_decider_may_send_a_call_back_to_where_it_came_from() {
+    let topology = five_nodes();
+    let site = site(&topology, "edge1", fixed(Federated));
+    let path = [topology.index_of("edge2").unwrap()];
+    let handed = Invocation { stage: Stage::Schedule, hop: 1, path: &path, ..entering() };
+    let back = (0..200)
+        .filter(|&seed| {
+            let decision = scheduler(&topology, seed).decide(&site, &handed, 0.0, Time::ZERO);
+            decision.step == Step::Offload(path[0])
+        })
+        .count();
+    assert!((70..130).contains(&back), "{back} of 200");
+}
+
 #[test]
 fn after_so_many_attempts_a_call_runs_here_whatever_was_wanted() {
     let topology = five_nodes();
