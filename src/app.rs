@@ -32,7 +32,8 @@ pub struct Sidecar {
     /// Where it serves operators.
     pub admin_address: SocketAddr,
     draining: watch::Sender<bool>,
-    threads: Vec<JoinHandle<()>>,
+    admin_draining: watch::Sender<bool>,
+    workers: Vec<JoinHandle<()>>,
 }
 
 impl Sidecar {
@@ -47,21 +48,24 @@ impl Sidecar {
         let admin = bind(listen.admin, 1)
             .with_context(|| format!("listen.admin: cannot listen on {}", listen.admin))?;
         let (draining, watcher) = watch::channel(false);
+        let (admin_draining, admin_watcher) = watch::channel(false);
         let mut sidecar = Self {
             data_address: data[0].local_addr()?,
             admin_address: admin[0].local_addr()?,
             state,
             draining,
-            threads: Vec::with_capacity(workers + 1),
+            admin_draining,
+            workers: Vec::with_capacity(workers),
         };
         for (index, socket) in data.into_iter().enumerate() {
             let (connections, draining) = (Arc::clone(&connections), watcher.clone());
-            sidecar.spawn(format!("hopwise-{index}"), move |state| async move {
+            let worker = sidecar.spawn(format!("hopwise-{index}"), move |state| async move {
                 let context = Context::new(state);
                 let api = Api::new(std::rc::Rc::clone(&context));
                 let port = Port::Data;
                 Listener { socket, port, context, api, connections, draining }.run().await
             })?;
+            sidecar.workers.push(worker);
         }
         let admin = admin.into_iter().next().ok_or_else(|| anyhow!("no admin socket"))?;
         sidecar.spawn("hopwise-admin".to_owned(), move |state| async move {
@@ -69,7 +73,7 @@ impl Sidecar {
             let context = Context::new(state);
             let api = Api::new(std::rc::Rc::clone(&context));
             let connections = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
-            let (socket, port, draining) = (admin, Port::Admin, watcher);
+            let (socket, port, draining) = (admin, Port::Admin, admin_watcher);
             let ended = Listener { socket, port, context, api, connections, draining }.run().await;
             sampling.abort();
             ended
@@ -78,7 +82,7 @@ impl Sidecar {
     }
 
     /// Runs `task` on a thread of its own, with a runtime of its own.
-    fn spawn<T, F>(&mut self, name: String, task: T) -> anyhow::Result<()>
+    fn spawn<T, F>(&self, name: String, task: T) -> anyhow::Result<JoinHandle<()>>
     where
         T: FnOnce(Arc<State>) -> F + Send + 'static,
         F: Future<Output = std::io::Result<()>> + 'static,
@@ -92,11 +96,11 @@ impl Sidecar {
             }
             runtime.shutdown_background();
         })?;
-        self.threads.push(thread);
-        Ok(())
+        Ok(thread)
     }
 
-    /// Takes no more connections; those that are open end with their last answer.
+    /// Takes no more connections; those that are open end with their last answer. The admin port
+    /// goes on to answer, so that probes see it.
     pub fn drain(&self) {
         self.state.begin_draining();
         self.draining.send_replace(true);
@@ -104,7 +108,14 @@ impl Sidecar {
 
     /// Whether all connections have ended after [`Self::drain`].
     pub fn is_drained(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+        self.workers.iter().all(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        self.drain();
+        self.admin_draining.send_replace(true);
     }
 }
 

@@ -69,6 +69,8 @@ pub enum Route {
     },
     /// Anything else: for the gateway, unchanged.
     Gateway,
+    /// Redirected here on its way to something that is no gateway: passed on, unchanged.
+    Elsewhere,
 }
 
 /// A request that may be served, with all that was found out about it.
@@ -144,13 +146,17 @@ where
 impl Admit {
     fn admit(&self, request: Request<Incoming>) -> Result<Admitted, Refused> {
         check_message(&request)?;
-        let route = self.route(request.uri())?;
         let snapshot = self.state.snapshot();
+        let route = self.route(&snapshot, request.uri())?;
         let caller = self.identify(&snapshot, &request)?;
         Ok(Admitted { request, snapshot, caller, route })
     }
 
-    fn route(&self, uri: &Uri) -> Result<Route, Refused> {
+    fn route(&self, snapshot: &Snapshot, uri: &Uri) -> Result<Route, Refused> {
+        let meant = self.client.original_destination.as_ref();
+        if meant.is_some_and(|meant| !snapshot.is_gateway(meant)) {
+            return Ok(Route::Elsewhere);
+        }
         let path = uri.path();
         if self.client.port == Port::Admin || OWN_PATHS.contains(&path) {
             return Ok(Route::Own);

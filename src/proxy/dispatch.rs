@@ -56,13 +56,9 @@ pub(super) async fn serve(context: Rc<Context>, admitted: Admitted) -> Response<
     let Admitted { request, snapshot, caller, route } = admitted;
     let (head, body) = request.into_parts();
     let body = RequestBody::incoming(body, snapshot.limits.replay_body_bytes);
-    let elsewhere = elsewhere(&snapshot, &caller.client);
     let Route::Function { name: function, asynchronous } = route else {
         return pass(&context, &snapshot, &caller.client, head, body).await;
     };
-    if elsewhere {
-        return pass(&context, &snapshot, &caller.client, head, body).await;
-    }
     let peer = caller.peer;
     let mut call = Call {
         client: caller.client,
@@ -86,11 +82,6 @@ pub(super) async fn serve(context: Rc<Context>, admitted: Admitted) -> Response<
         call.deadline = peer.deadline.map(|left| Instant::now() + left);
     }
     invoke(&context, &call, head, body).await
-}
-
-/// Whether a redirected connection was meant for something that is no gateway of ours.
-fn elsewhere(snapshot: &Snapshot, client: &Client) -> bool {
-    client.original_destination.as_ref().is_some_and(|meant| !snapshot.is_gateway(meant))
 }
 
 /// Passes a request on unchanged: to where the client meant it to go, or to this node's gateway.
@@ -149,9 +140,12 @@ impl Placing<'_> {
     ) -> Result<Response<ResponseBody>, Refused> {
         let site = &self.call.snapshot.site;
         let mut avoid = Vec::new();
+        let mut architecture = self.call.architecture;
         loop {
             let left = self.time_left()?;
-            let mut decision = self.decide(&avoid);
+            let mut decision = self.decide(architecture, &avoid);
+            // Drawn once: further attempts fall back from it instead of drawing again.
+            architecture = Some(decision.fallback_from.unwrap_or(decision.architecture));
             let (target, stage) = match decision.step {
                 Step::RunHere => (site.here, Stage::Execute),
                 Step::Offload(node) => (node, Stage::Execute),
@@ -187,12 +181,12 @@ impl Placing<'_> {
         }
     }
 
-    fn decide(&self, avoid: &[NodeIndex]) -> Decision {
+    fn decide(&self, architecture: Option<Architecture>, avoid: &[NodeIndex]) -> Decision {
         let invocation = Invocation {
             function: self.call.function,
             hop: self.call.hop,
             stage: self.call.stage,
-            architecture: self.call.architecture,
+            architecture,
             path: &self.call.path,
             passed_here: self.passed_here,
             avoid,
@@ -262,9 +256,14 @@ impl Placing<'_> {
             wanted.then_some(report)
         };
         pending.note(&answered.response);
+        let refusal = answered.response.headers().get(peer::REFUSAL).filter(|_| !local).cloned();
         self.context.finish(answered, Some(pending), upgrade.take(), |headers| {
             if let Some(report) = report {
                 report.write(headers, decision.architecture);
+            }
+            // An error of the peer, not of the function; callers can tell them apart.
+            if let Some(refusal) = refusal {
+                headers.insert(peer::REFUSAL, refusal);
             }
         })
     }
