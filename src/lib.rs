@@ -38,6 +38,7 @@
 pub mod api;
 pub mod app;
 pub mod config;
+pub mod demo;
 pub mod host_load;
 pub mod metrics;
 pub mod problem;
