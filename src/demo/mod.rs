@@ -11,9 +11,9 @@
 //! Nothing here knows a sidecar: the gateway is a plain HTTP server and the load a plain HTTP
 //! client, so what the demonstration shows is what any client of a real gateway would see.
 
-//mod client;
+mod client;
 pub mod functions;
-//pub mod gateway;
+pub mod gateway;
 //pub mod load;
 //pub mod table;
 //pub mod tally;
