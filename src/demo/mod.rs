@@ -14,6 +14,6 @@
 mod client;
 pub mod functions;
 pub mod gateway;
-//pub mod load;
+pub mod load;
 //pub mod table;
 //pub mod tally;
