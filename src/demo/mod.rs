@@ -7,6 +7,7 @@
 //! - [`load`]: users who call one function after another and report each answer.
 //! - [`tally`]: adds the reports up in bounded memory.
 //! - [`table`]: draws what was added up. Pure: numbers in, text out.
+//! - [`summary`]: the same numbers for a program to read.
 //!
 //! Nothing here knows a sidecar: the gateway is a plain HTTP server and the load a plain HTTP
 //! client, so what the demonstration shows is what any client of a real gateway would see.
@@ -15,5 +16,6 @@ mod client;
 pub mod functions;
 pub mod gateway;
 pub mod load;
-//pub mod table;
-//pub mod tally;
+pub mod summary;
+pub mod table;
+pub mod tally;
