@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use hopwise::app::{DRAIN_POLL, Sidecar};
 use hopwise::config::{self, Snapshot};
+use hopwise::demo::run;
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,6 +36,21 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Show it: five nodes with real gateways, functions and load, in this process.
+    Demo {
+        /// End by itself after this many calls; otherwise Ctrl-C ends it.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        requests: Option<u64>,
+        /// Users, each of whom makes one call after the other.
+        #[arg(long, default_value_t = 12, value_name = "N")]
+        users: usize,
+        /// Decides what is drawn at random.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print the result as JSON, and nothing else.
+        #[arg(long)]
+        json: bool,
+    },
     /// Check a configuration and print every problem in it.
     Check {
         /// The configuration.
@@ -49,6 +65,9 @@ enum Command {
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Run { config, node, seed } => run(&config, node.as_deref(), seed),
+        Command::Demo { requests, users, seed, json } => {
+            demo(run::Options { requests, users, seed, json })
+        }
         Command::Check { config, node } => check(&config, node.as_deref()),
     };
     ended.unwrap_or_else(|error| {
@@ -90,7 +109,7 @@ fn check(path: &std::path::Path, node: Option<&str>) -> anyhow::Result<ExitCode>
 }
 
 fn run(path: &std::path::Path, node: Option<&str>, seed: Option<u64>) -> anyhow::Result<ExitCode> {
-    start_log();
+    start_log("info");
     let snapshot = match load(path, node)? {
         Ok(snapshot) => snapshot,
         Err(problems) => {
@@ -142,6 +161,13 @@ fn run(path: &std::path::Path, node: Option<&str>, seed: Option<u64>) -> anyhow:
     })
 }
 
+fn demo(options: run::Options) -> anyhow::Result<ExitCode> {
+    start_log("warn");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let failed = runtime.block_on(run::run(options))?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 async fn drained(sidecar: &Sidecar, within: Duration) -> bool {
     let deadline = Instant::now() + within;
     while !sidecar.is_drained() {
@@ -153,10 +179,10 @@ async fn drained(sidecar: &Sidecar, within: Duration) -> bool {
     true
 }
 
-/// Errors and warnings by default; RUST_LOG says otherwise.
-fn start_log() {
+/// Logs from `level` up; RUST_LOG says otherwise.
+fn start_log(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

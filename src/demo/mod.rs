@@ -7,15 +7,19 @@
 //! - [`load`]: users who call one function after another and report each answer.
 //! - [`tally`]: adds the reports up in bounded memory.
 //! - [`table`]: draws what was added up. Pure: numbers in, text out.
+//! - [`fleet`]: the five nodes, each a real sidecar in front of such a gateway.
+//! - [`run`]: the demonstration itself.
 //! - [`summary`]: the same numbers for a program to read.
 //!
-//! Nothing here knows a sidecar: the gateway is a plain HTTP server and the load a plain HTTP
-//! client, so what the demonstration shows is what any client of a real gateway would see.
+//! Only [`fleet`] and [`run`] know a sidecar: the gateway is a plain HTTP server and the load a
+//! plain HTTP client, so what the demonstration shows is what any client of a real gateway would see.
 
 mod client;
+pub mod fleet;
 pub mod functions;
 pub mod gateway;
 pub mod load;
+pub mod run;
 pub mod summary;
 pub mod table;
 pub mod tally;
