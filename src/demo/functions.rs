@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use size::Size;
 
 /// Rows of the matrices that are multiplied when nothing is asked for: some milliseconds.
-pub const MATRIX_ROWS_DEFAULT: u64 = 256;
+pub const MATRIX_ROWS_DEFAULT: u64 = 288;
 /// Most rows of a matrix.
 pub const MATRIX_ROWS_MAX: u64 = 512;
 /// Iterations of `floating-point` when nothing is asked for: some milliseconds.
-pub const ITERATIONS_DEFAULT: u64 = 200_000;
+pub const ITERATIONS_DEFAULT: u64 = 400_000;
 /// Most iterations of `floating-point`.
 pub const ITERATIONS_MAX: u64 = 20_000_000;
 /// How long `sleep` sleeps when nothing is asked for.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use rand::RngExt;
 use rand_pcg::Pcg64;
@@ -24,6 +24,11 @@ pub const ASYNC_MAX: usize = 256;
 
 /// How long a request's body may take to arrive.
 const BODY_WAIT: Duration = Duration::from_secs(30);
+/// How much longer, and how much more of, a body that is too large is read only to be thrown
+/// away. Closing on a client that is still sending would reset the connection, and the client
+/// might never see the answer.
+const DISCARD_WAIT: Duration = Duration::from_secs(1);
+const DISCARD_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 /// A longer call id than this was not made to be one, and is replaced.
 const CALL_ID_BYTES_MAX: usize = 128;
 
@@ -112,7 +117,7 @@ impl Routes {
         let input = Input {
             query: head.uri.query().unwrap_or_default().to_owned(),
             content_type: head.headers.get(CONTENT_TYPE).cloned(),
-            body: match whole(body).await {
+            body: match whole(body, head.headers.contains_key(EXPECT)).await {
                 Ok(body) => body,
                 Err(refusal) => return refusal,
             },
@@ -228,14 +233,21 @@ impl Call {
     }
 }
 
-async fn whole(body: Incoming) -> Result<Bytes, Answer> {
+async fn whole(mut body: Incoming, expects_leave: bool) -> Result<Bytes, Answer> {
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        // Who asks before sending is told now, and sends nothing.
+        if !expects_leave {
+            discard(body).await;
+        }
         return Err(too_large());
     }
-    let body = Limited::new(body, BODY_BYTES_MAX).collect();
-    match tokio::time::timeout(BODY_WAIT, body).await {
+    let collected = Limited::new(&mut body, BODY_BYTES_MAX).collect();
+    match tokio::time::timeout(BODY_WAIT, collected).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            discard(body).await;
+            Err(too_large())
+        }
         Ok(Err(error)) => {
             Err(closing(text(StatusCode::BAD_REQUEST, format!("the body is broken: {error}"))))
         }
@@ -244,6 +256,18 @@ async fn whole(body: Incoming) -> Result<Bytes, Answer> {
             Err(closing(text(StatusCode::REQUEST_TIMEOUT, message)))
         }
     }
+}
+
+async fn discard(mut body: Incoming) {
+    let frames = async {
+        let mut left = DISCARD_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let size = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(size) else { return };
+            left = rest;
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_WAIT, frames).await;
 }
 
 fn outcome(result: Result<Output, CallError>) -> Answer {

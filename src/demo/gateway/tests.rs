@@ -276,7 +276,8 @@ async fn bodies_are_bounded() {
     let declared = format!("Content-Length: {too_many}\r\n\r\n").into_bytes();
     let mut chunked = format!("Transfer-Encoding: chunked\r\n\r\n{too_many:x}\r\n").into_bytes();
     chunked.resize(chunked.len() + too_many, b'x');
-    for rest in [declared, chunked] {
+    let asking = format!("Expect: 100-continue\r\nContent-Length: {too_many}\r\n\r\n").into_bytes();
+    for rest in [declared, chunked, asking] {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
         stream.write_all(b"POST /function/echo HTTP/1.1\r\nHost: a\r\n").await.unwrap();
         stream.write_all(&rest).await.unwrap();
@@ -284,6 +285,9 @@ async fn bodies_are_bounded() {
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"HTTP/1.1 413");
     }
+    // A client that sends it all before it reads still learns why it was in vain.
+    let refused = gateway.call("/function/echo", vec![b'x'; 3 * BODY_BYTES_MAX]).await;
+    assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
     let just_fits = gateway.call("/function/echo", vec![b'x'; BODY_BYTES_MAX]).await;
     assert_eq!(just_fits.body().len(), BODY_BYTES_MAX);
     assert_eq!(gateway.activity.calls(Function::Echo), 1);
