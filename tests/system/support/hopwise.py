@@ -1,0 +1,155 @@
+"""The program under test, as a real process, and its configuration files."""
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from support.process import Process
+from support.wait import eventually, free_port
+from support.wire import Response, fetch
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+# Clients call from here: loopback, but no node's address, so nobody takes them for a sidecar.
+CLIENT = "127.0.0.99"
+
+Config = dict[str, Any]
+
+
+def binary() -> str:
+    path = Path(os.environ.get("HOPWISE_BIN", REPOSITORY / "target" / "release" / "hopwise"))
+    assert path.is_file(), f"{path} is missing: run `cargo build --release` or set HOPWISE_BIN"
+    return str(path.resolve())
+
+
+def single_node(gateway: tuple[str, int], host: str = "127.0.0.2", **changes: Any) -> Config:
+    """One worker before `gateway`. Its address is not the clients', who are no peers then."""
+    data, admin = free_port(host), free_port(host)
+    node = {
+        "id": "edge1",
+        "role": "worker",
+        "zone": "edge-A",
+        "address": host,
+        "port": data,
+        "gateway_port": gateway[1],
+        "offload": {"enabled": True, "cpu_thresh": 1.0, "load_thresh": 1000.0},
+    }
+    config: Config = {
+        "architecture": "decentralized",
+        "node": {"id": "edge1"},
+        "topology": [node],
+        "listen": {"data": f"{host}:{data}", "admin": f"{host}:{admin}"},
+        "gateway": f"{gateway[0]}:{gateway[1]}",
+        "workers": 2,
+    }
+    return {**config, **changes}
+
+
+def authority(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host, int(port)
+
+
+class Hopwise:
+    """`hopwise run`, ready to serve."""
+
+    def __init__(
+        self,
+        config: Config,
+        directory: Path,
+        name: str = "hopwise",
+        node: str | None = None,
+        prefix: Sequence[str] = (),
+        wait: bool = True,
+    ) -> None:
+        self.directory = directory
+        self.name = name
+        self.node = node
+        self.prefix = list(prefix)
+        self.config = config
+        self.file = directory / f"{name}.yaml"
+        self.data = authority(config["listen"]["data"])
+        self.admin = authority(config["listen"]["admin"])
+        self.write(config)
+        self.process = self.start(wait)
+
+    def start(self, wait: bool = True) -> Process:
+        """Starts it (again)."""
+        command = [*self.prefix, binary(), "run", "--config", str(self.file)]
+        command += ["--node", self.node] if self.node else []
+        self.process = Process(self.name, command, self.directory, env={"NO_COLOR": "1"})
+        if wait:
+            self.wait_ready()
+        return self.process
+
+    def wait_ready(self) -> None:
+        def ready() -> bool:
+            if not self.process.is_running():
+                return True
+            return fetch(self.admin, "GET", "/ready", timeout=2).status == 200
+
+        try:
+            eventually(ready, f"{self.name} answers /ready with 200")
+            assert self.process.is_running(), f"{self.name} ended"
+        except AssertionError as error:
+            self.process.kill()
+            raise AssertionError(f"{error}\n{self.output()}") from None
+
+    def write(self, config: Config | str) -> None:
+        """Replaces the file at once, as an operator's tool does; a reload has to be asked for."""
+        text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
+        beside = self.file.with_suffix(".new")
+        beside.write_text(text)
+        beside.replace(self.file)
+
+    def output(self) -> str:
+        return self.process.output()
+
+    def call(
+        self, method: str, target: str, *headers: str, body: bytes = b"", admin: bool = False
+    ) -> Response:
+        address = self.admin if admin else self.data
+        return fetch(address, method, target, *headers, body=body, source=CLIENT)
+
+    def json(self, method: str, target: str, body: object = None, admin: bool = False) -> Any:
+        """The document of a call that must succeed."""
+        data = b"" if body is None else json.dumps(body).encode()
+        response = self.call(method, target, body=data, admin=admin)
+        assert response.status == 200, f"{response.start!r} {response.body!r}"
+        return json.loads(response.body)
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of /metrics; families with labels also as the sum over them."""
+        response = self.call("GET", "/metrics", admin=True)
+        assert response.status == 200, response.start
+        return parse_metrics(response.body.decode())
+
+    def reload_by_signal(self) -> None:
+        self.process.signal(signal.SIGHUP)
+
+    def stop(self) -> int:
+        return self.process.stop()
+
+
+def parse_metrics(text: str) -> dict[str, float]:
+    samples: dict[str, float] = {}
+    for line in text.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        name, _, rest = line.rpartition(" ")
+        samples[name] = float(rest)
+        family = name.partition("{")[0]
+        if family != name:
+            samples[family] = samples.get(family, 0.0) + float(rest)
+    return samples
+
+
+def resident_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"no VmRSS for {pid}")
