@@ -172,6 +172,11 @@ def request(
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
+def raw_head(method: str, target: str, *headers: str) -> bytes:
+    """The head alone, for a body that is sent bit by bit."""
+    return request(method, target, *headers)
+
+
 def fetch(
     address: tuple[str, int],
     method: str,
