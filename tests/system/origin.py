@@ -146,8 +146,8 @@ class Origin:
             try:
                 while self.exchange(wire):
                     pass
-            except (Closed, OSError):
-                pass
+            except (Closed, OSError, ValueError, IndexError):
+                pass  # it left, or talks no HTTP
 
     def exchange(self, wire: Wire) -> bool:
         start, headers = wire.head()
