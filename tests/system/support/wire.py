@@ -3,6 +3,8 @@
 import socket
 from dataclasses import dataclass, field
 
+from support import netns
+
 Headers = list[tuple[bytes, bytes]]
 
 CHUNK_BYTES = 1 << 18
@@ -155,9 +157,18 @@ class Wire:
         self.close()
 
 
-def connect(address: tuple[str, int], source: str | None = None, timeout: float = 20.0) -> Wire:
+def connect(
+    address: tuple[str, int],
+    source: str | None = None,
+    timeout: float = 20.0,
+    namespace: str | None = None,
+) -> Wire:
     bind = (source, 0) if source else None
-    sock = socket.create_connection(address, timeout=timeout, source_address=bind)
+
+    def dial() -> socket.socket:
+        return socket.create_connection(address, timeout=timeout, source_address=bind)
+
+    sock = dial() if namespace is None else netns.within(namespace, dial)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return Wire(sock)
 
@@ -185,8 +196,9 @@ def fetch(
     body: bytes = b"",
     source: str | None = None,
     timeout: float = 20.0,
+    namespace: str | None = None,
 ) -> Response:
     """One exchange on a connection of its own."""
-    with connect(address, source, timeout) as wire:
+    with connect(address, source, timeout, namespace) as wire:
         wire.send(request(method, target, *headers, body=body))
         return wire.response(method)
