@@ -133,6 +133,8 @@ class Origin:
         return self.host, self.port
 
     def stop(self) -> None:
+        if self.stopped:
+            return
         self.stopped = True
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
