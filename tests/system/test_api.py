@@ -219,7 +219,7 @@ def test_a_body_over_the_limit_is_413(
     origin: Origin, start_hopwise: Callable[..., Hopwise]
 ) -> None:
     proxy = start_hopwise(single_node(origin.address, limits={"entry_body_bytes": 1000}))
-    assert enter(proxy, {"fn_name": "echo", "payload": "x" * 900}).status == 200
+    assert enter(proxy, {"fn_name": "sink", "payload": "x" * 900}).status == 200
     for path in ("/entry", "/reload", "/update_threshold"):
         response = proxy.call("POST", path, body=b" " * 1001)
         assert_error(response, 413)
@@ -370,7 +370,7 @@ def test_a_bad_threshold_changes_nothing(body: bytes, before_origin: Hopwise) ->
 def test_reload_switches_the_mode(
     origin: Origin, start_hopwise: Callable[..., Hopwise]
 ) -> None:
-    proxy = start_hopwise(single_node(origin.address))
+    proxy = start_hopwise(single_node(origin.address, role="cloud-controller"))
     for mode in ("federated", "centralized", "dynamic", "decentralized"):
         for admin in (False, True):
             before = proxy.json("GET", "/configuration")["generation"]
@@ -384,7 +384,7 @@ def test_reload_switches_the_mode(
 
 
 def test_reload_reads_the_file(origin: Origin, start_hopwise: Callable[..., Hopwise]) -> None:
-    proxy = start_hopwise(single_node(origin.address))
+    proxy = start_hopwise(single_node(origin.address, role="cloud-controller"))
     before = proxy.json("GET", "/configuration")
     changed = {**proxy.config, "architecture": "federated"}
     proxy.write({**changed, "tail_scheduler": {"soft_d2f_threshold": 1.25}})
@@ -459,8 +459,7 @@ def controller(
     controller_origin: Origin, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Hopwise]:
     """A node that may schedule for others."""
-    config = single_node(controller_origin.address)
-    config["topology"][0]["role"] = "edge-controller"
+    config = single_node(controller_origin.address, role="edge-controller")
     started = Hopwise(config, tmp_path_factory.mktemp("controller"), name="controller")
     yield started
     started.stop()

@@ -305,7 +305,7 @@ def test_the_real_gateway_through_hopwise(gateway: Gateway, before_gateway: Hopw
         ("GET", "/function/binary?bytes=70001", b""),
         ("GET", "/function/status?code=204", b""),
         ("GET", "/function/status?code=503", b""),
-        ("HEAD", "/function/echo", b""),
+        ("HEAD", "/function/binary?bytes=100", b""),
         ("GET", "/function/matrix?n=16", b""),
         ("POST", "/async-function/echo", b"later"),
         ("GET", "/system/functions", b""),

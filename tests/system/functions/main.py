@@ -71,7 +71,7 @@ def stream(request: flask.Request) -> flask.Response:
 
 def matrix(request: flask.Request) -> flask.Response:
     """The trace of a matrix of size n times itself."""
-    n = int(request.args.get("n") or (request.get_json(silent=True) or {}).get("n", 32))
+    n = int(request.args.get("n") or (request.get_json(force=True, silent=True) or {}).get("n", 32))
     a = [[(i * n + j) % 7 for j in range(n)] for i in range(n)]
     trace = sum(sum(a[i][k] * a[k][i] for k in range(n)) for i in range(n))
     return flask.jsonify(n=n, trace=trace)

@@ -55,26 +55,27 @@ def lowered(headers: Headers) -> Fields:
     return fields
 
 
-def comparable_request(received: Received) -> Comparable:
+def comparable_request(received: Received, had_host: bool = True) -> Comparable:
+    """`had_host`: where an old client named no host, a newer hop has to."""
     dropped = CONNECTION_FIELDS | FORWARDED_FIELDS | HARNESS_FIELDS
-    method, target, version = received.start.split(b" ")
+    dropped |= set() if had_host else {b"host"}
+    method, target, _version = received.start.split(b" ")
     if target.startswith(b"http://"):
         rest = target.removeprefix(b"http://")
         slash = rest.find(b"/")
         target = rest[slash:] if slash >= 0 else b"/"
     fields = end_to_end(received.headers, dropped)
-    if version == b"HTTP/1.0":
-        fields.setdefault(b"Host", [])
-    return Comparable(
-        method + b" " + target, fields, received.body, lowered(received.trailers)
-    )
+    return Comparable(method + b" " + target, fields, received.body, lowered(received.trailers))
 
 
-def comparable_response(response: Response, old_client: bool = False) -> Comparable:
-    """`old_client`: a client of HTTP/1.0 may get that version, and a body without its framing."""
+def comparable_response(
+    response: Response, old_client: bool = False, old_server: bool = False
+) -> Comparable:
+    """Where one end speaks HTTP/1.0, the hops differ in version; and such a client's in framing."""
     fields = end_to_end(response.headers, CONNECTION_FIELDS)
     start = response.start
-    if old_client:
+    if old_client or old_server:
         start = start.partition(b" ")[2]
+    if old_client:
         fields = {name: v for name, v in fields.items() if name.lower() != b"content-length"}
     return Comparable(start, fields, response.body, lowered(response.trailers))

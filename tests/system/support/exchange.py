@@ -20,12 +20,13 @@ class Exchange:
 
     @property
     def as_request(self) -> Comparable:
-        return comparable_request(self.received)
+        had_host = b"\r\nhost:" in self.case.request.lower()
+        return comparable_request(self.received, had_host)
 
     @property
     def as_response(self) -> Comparable:
-        # How an old server says where its answer ends is between it and the next hop, too.
-        return comparable_response(self.response, self.case.is_http_1_0)
+        old_server = self.case.response.startswith(b"HTTP/1.0")
+        return comparable_response(self.response, self.case.is_http_1_0, old_server)
 
 
 def new_run() -> str:

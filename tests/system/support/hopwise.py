@@ -26,12 +26,17 @@ def binary() -> str:
     return str(path.resolve())
 
 
-def single_node(gateway: tuple[str, int], host: str = "127.0.0.2", **changes: Any) -> Config:
-    """One worker before `gateway`. Its address is not the clients', who are no peers then."""
+def single_node(
+    gateway: tuple[str, int], host: str = "127.0.0.2", role: str = "worker", **changes: Any
+) -> Config:
+    """One node before `gateway`. Its address is not the clients', who are no peers then.
+
+    As a cloud-controller it can be switched to any mode without another node.
+    """
     data, admin = free_port(host), free_port(host)
     node = {
         "id": "edge1",
-        "role": "worker",
+        "role": role,
         "zone": "edge-A",
         "address": host,
         "port": data,
