@@ -170,10 +170,7 @@ class Origin:
             self.received.append(received)
             self.by_run.setdefault(run, []).append(received)
         script = self.scripts.get(run) or FUNCTIONS.get(received.function)
-        if script is not None:
-            going_on = script(wire, received)
-        else:
-            going_on = self.tell(wire, received)
+        going_on = (script or self.tell)(wire, received)
         received.answered = True
         asked_to_close = "close" in (received.value("connection") or "").lower()
         return going_on and not asked_to_close and b"HTTP/1.0" not in start

@@ -312,14 +312,26 @@ def test_everyone_gone_means_run_here(make_cluster: MakeCluster) -> None:
     assert metrics["hopwise_fallbacks_total"] >= 10, "a fallback is counted"
 
 
-def test_dynamic_starts_decentralized_and_reports_shares(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(architecture="dynamic")
-    for _ in range(20):
+def test_dynamic_follows_the_tail_ratio(make_cluster: MakeCluster) -> None:
+    """Without enough samples it stays decentralized; then the thresholds decide."""
+    # Every ratio is far above the first pair, and far below the second.
+    low = {"soft_d2f": 0.001, "hard_d2f": 0.002, "soft_f2c": 900.0, "hard_f2c": 1000.0}
+    scheduler = {f"{name}_threshold": value for name, value in low.items()}
+    scheduler |= {"min_samples": 10, "sample_interval": 0.01}
+    cluster = make_cluster(architecture="dynamic", tail_scheduler=scheduler)
+    edge2 = cluster.nodes["edge2"]
+
+    def architecture() -> str | None:
         response = cluster.call("edge2", "/function/echo")
         assert response.status == 200
-        assert response.value("hopwise-architecture") == "decentralized"
-    shares = cluster.nodes["edge2"].json("GET", "/arch_metrics")
-    assert "echo" in json.dumps(shares)
+        return response.value("hopwise-architecture")
+
+    assert {architecture() for _ in range(9)} == {"decentralized"}
+    eventually(lambda: {architecture() for _ in range(20)} == {"federated"}, "federated takes over")
+    shares = edge2.json("GET", "/arch_metrics")["functions"]["echo"]["shares"]
+    assert shares["federated"] > 0.5
+    edge2.json("POST", "/update_threshold", {"hard_d2f": 1000, "soft_d2f": 900})
+    eventually(lambda: {architecture() for _ in range(20)} == {"decentralized"}, "and back", 40)
 
 
 def test_sidecars_keep_their_connections(make_cluster: MakeCluster) -> None:

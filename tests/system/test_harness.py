@@ -52,7 +52,8 @@ def test_a_changed_request_is_seen(change: bytes, to: bytes, origin: Origin) -> 
         answer("200 OK", "X-A: 1", "Date: now", body=b"a"),
         answer("200 Fine", "X-A: 1", body=b"a"),
         answer("200 OK", "X-A: 1", body=b"A"),
-        b"HTTP/1.1 200 OK\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nB: 1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"1\r\na\r\n0\r\nB: 1\r\n\r\n",
     ],
 )
 def test_a_changed_response_is_seen(other: bytes, origin: Origin) -> None:
@@ -81,7 +82,9 @@ def test_the_real_gateway_serves_functions(gateway: Gateway) -> None:
     assert requests.get(f"{base}/function/none", timeout=20).status_code == 404
     assert requests.post(f"{base}/async-function/echo", timeout=20).status_code == 202
     assert requests.get(f"{base}/healthz", timeout=20).text == "OK\n"
-    assert "echo" in {f["name"] for f in requests.get(f"{base}/system/functions", timeout=20).json()}
+    assert "echo" in {
+        f["name"] for f in requests.get(f"{base}/system/functions", timeout=20).json()
+    }
     assert requests.get(f"{base}/function/matrix?n=4", timeout=20).json()["n"] == 4
     data = requests.get(f"{base}/function/binary?bytes=5000", timeout=20).content
     assert len(data) == 5000 and data[0] == 0

@@ -70,7 +70,9 @@ def observer(proxy: Hopwise, seen: Seen, done: threading.Event) -> None:
 @contextmanager
 def under_load(proxy: Hopwise) -> Iterator[Seen]:
     seen, done = Seen(), threading.Event()
-    threads = [threading.Thread(target=client, args=(proxy, seen, done, i % 2 == 0)) for i in range(6)]
+    threads = [
+        threading.Thread(target=client, args=(proxy, seen, done, i % 2 == 0)) for i in range(6)
+    ]
     threads.append(threading.Thread(target=observer, args=(proxy, seen, done)))
     for thread in threads:
         thread.start()
@@ -239,7 +241,8 @@ EARLIER_FILE = """\
 architecture: dynamic
 node: { id: edge1 }
 topology:
-  - { id: cloud, role: cloud-controller, zone: cloud, address: 10.0.1.100, offload: { enabled: false } }
+  - { id: cloud, role: cloud-controller, zone: cloud, address: 10.0.1.100,
+      offload: { enabled: false } }
   - { id: edge1, role: edge-controller, zone: edge-A, address: 10.0.2.100,
       offload: { enabled: true, cpu_thresh: 0.9, load_thresh: 3.0 } }
   - { id: edge2, role: worker, zone: edge-A, address: 10.0.2.101 }
