@@ -105,7 +105,7 @@ def json_answer(document: object) -> bytes:
 
 
 class Origin:
-    """Listens until `stop`; `received` holds everything, `by_run` by its X-Run field."""
+    """Listens until `stop`, which ends open connections too; `received` holds everything, `by_run` by its X-Run field."""
 
     def __init__(
         self,
@@ -118,6 +118,7 @@ class Origin:
         self.scripts: dict[str, Script] = {}
         self.by_run: dict[str, list[Received]] = {}
         self.received: list[Received] = []
+        self.wires: set[Wire] = set()
         self.lock = threading.Lock()
 
         def listen() -> socket.socket:
@@ -138,6 +139,9 @@ class Origin:
         self.stopped = True
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
+        with self.lock:
+            for wire in self.wires:
+                wire.cut()
 
     def seen(self, run: str) -> Received:
         """The one request of this run."""
@@ -155,12 +159,16 @@ class Origin:
             threading.Thread(target=self.serve, args=(Wire(sock),), daemon=True).start()
 
     def serve(self, wire: Wire) -> None:
+        with self.lock:
+            self.wires.add(wire)
         with wire:
             try:
-                while self.exchange(wire):
+                while not self.stopped and self.exchange(wire):
                     pass
             except (Closed, OSError, ValueError, IndexError):
                 pass  # it left, or talks no HTTP
+            with self.lock:
+                self.wires.discard(wire)
 
     def exchange(self, wire: Wire) -> bool:
         start, headers = wire.head()

@@ -1,5 +1,6 @@
 """HTTP/1 on a raw socket: exactly the bytes we want out, exactly what came in."""
 
+import contextlib
 import socket
 from dataclasses import dataclass, field
 
@@ -149,6 +150,11 @@ class Wire:
 
     def close(self) -> None:
         self.sock.close()
+
+    def cut(self) -> None:
+        """Ends the connection for both sides, from any thread."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> "Wire":
         return self
