@@ -105,7 +105,10 @@ def json_answer(document: object) -> bytes:
 
 
 class Origin:
-    """Listens until `stop`, which ends open connections too; `received` holds everything, `by_run` by its X-Run field."""
+    """Listens until `stop`, which ends open connections too.
+
+    `received` holds every request, `by_run` those with an X-Run field.
+    """
 
     def __init__(
         self,
