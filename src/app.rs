@@ -47,6 +47,11 @@ impl Sidecar {
             .with_context(|| format!("listen.data: cannot listen on {}", listen.data))?;
         let admin = bind(listen.admin, 1)
             .with_context(|| format!("listen.admin: cannot listen on {}", listen.admin))?;
+        // The first sample is there before anyone can ask for it.
+        let mut sampler = sampler();
+        if let Some(sampler) = &mut sampler {
+            state.host_load.publish(sampler.sample());
+        }
         let (draining, watcher) = watch::channel(false);
         let (admin_draining, admin_watcher) = watch::channel(false);
         let mut sidecar = Self {
@@ -69,7 +74,8 @@ impl Sidecar {
         }
         let admin = admin.into_iter().next().ok_or_else(|| anyhow!("no admin socket"))?;
         sidecar.spawn("hopwise-admin".to_owned(), move |state| async move {
-            let sampling = tokio::task::spawn_local(keep_time(Arc::clone(&state)));
+            let keeping = keep_time(Arc::clone(&state), sampler);
+            let sampling = tokio::task::spawn_local(keeping);
             let context = Context::new(state);
             let api = Api::new(std::rc::Rc::clone(&context));
             let connections = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
@@ -119,15 +125,15 @@ impl Drop for Sidecar {
     }
 }
 
-/// Samples the host and lets old measurements go, for as long as the sidecar runs.
-async fn keep_time(state: Arc<State>) {
-    let mut sampler = match Sampler::new() {
-        Ok(sampler) => Some(sampler),
-        Err(error) => {
-            tracing::warn!(%error, "this host's load cannot be sampled; decisions go without it");
-            None
-        }
+fn sampler() -> Option<Sampler> {
+    let warn = |error: &_| {
+        tracing::warn!(%error, "this host's load cannot be sampled; decisions go without it");
     };
+    Sampler::new().inspect_err(warn).ok()
+}
+
+/// Samples the host and lets old measurements go, for as long as the sidecar runs.
+async fn keep_time(state: Arc<State>, mut sampler: Option<Sampler>) {
     let mut interval = tokio::time::interval(SAMPLE_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

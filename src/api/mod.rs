@@ -1,6 +1,6 @@
 //! Our own paths, on the data port and on the admin port.
 //!
-//! [`ROUTES`] is the contract: which call is answered where, and to whom. Every handler takes an
+//! The table `ROUTES` is the contract: which call is answered where, and to whom. Every handler takes an
 //! admitted request apart, asks the state, and answers with one document.
 
 mod body;

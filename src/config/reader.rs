@@ -248,7 +248,7 @@ impl<'a> Section<'a> {
 
     fn refuse_the_rest(&mut self) {
         let Some(values) = self.values else { return };
-        for key in values.keys() {
+        for (key, value) in values {
             let name = match key {
                 Value::String(name) if self.known.contains(&name.as_str()) => continue,
                 Value::String(name) => lines::short_key(name).to_owned(),
@@ -258,9 +258,18 @@ impl<'a> Section<'a> {
                 Some(known) => format!("did you mean {known}"),
                 None => format!("remove it; known here: {}", self.known.join(", ")),
             };
-            // Without the value: a misspelt key may hold a secret.
-            self.note(&name, "", Fault::new("is not a key known here", remedy));
+            let value =
+                if self.may_be_secret(&name) { kind(value).to_owned() } else { shown(value) };
+            self.note(&name, value, Fault::new("is not a key known here", remedy));
         }
+    }
+
+    /// Whether what stands at the unknown key `name` may be a secret somebody put there.
+    fn may_be_secret(&self, name: &str) -> bool {
+        let path = self.path_of(name).to_ascii_lowercase();
+        ["peers", "admin", "key", "token", "secret", "pass", "auth"]
+            .iter()
+            .any(|hint| path.contains(hint))
     }
 
     fn push(&mut self, problem: Problem) {
