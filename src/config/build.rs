@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::lines::PROBLEMS_MAX;
 use super::raw::Raw;
-use super::reader::{Fault, PROBLEMS_MAX};
+use super::reader::Fault;
 use super::{Authority, Listen, Secret, Snapshot, WORKERS_MAX, checks, lines, parse, raw, secrets};
 use crate::problem::Problem;
 use crate::scheduling::Site;

@@ -7,8 +7,10 @@ use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScanError};
 
-use super::reader::PROBLEMS_MAX;
 use crate::problem::Problem;
+
+/// Most problems told at once; a file with more than this is probably another kind of file.
+pub(super) const PROBLEMS_MAX: usize = 100;
 
 /// Most characters of a key in a path: what is longer is no key of ours.
 const KEY_CHARS_MAX: usize = 64;

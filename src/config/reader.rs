@@ -8,11 +8,8 @@ use std::ops::RangeInclusive;
 
 use serde_yaml::{Mapping, Value};
 
-use super::lines;
+use super::lines::{self, PROBLEMS_MAX};
 use crate::problem::Problem;
-
-/// Most problems told at once; a file with more than this is probably another kind of file.
-pub(super) const PROBLEMS_MAX: usize = 100;
 
 /// Most characters of a value that a problem repeats.
 const SHOWN_CHARS_MAX: usize = 80;

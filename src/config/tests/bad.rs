@@ -291,7 +291,7 @@ fn hostile_text_costs_little() {
         assert!(problems[0].fault.contains(part), "{part} in {}", problems[0]);
     }
     let keys: String = (0..10_000).map(|i| format!("key{i}: 1\n")).collect();
-    assert_eq!(load(&keys).unwrap_err().len(), reader::PROBLEMS_MAX);
+    assert_eq!(load(&keys).unwrap_err().len(), lines::PROBLEMS_MAX);
     let long_key = format!("{BASE}{}: 1", "a.".repeat(500));
     assert!(load(&long_key).unwrap_err()[0].key.len() <= 64);
 }
