@@ -54,7 +54,7 @@ pub struct Metrics {
     answers: [Count; 6],
     steps: [Count; 4],
     architectures: [Count; 3],
-    outcomes: [Count; 4],
+    outcomes: [Count; 5],
     fallbacks: [Count; 3],
     /// Client connections open now.
     pub connections: Level,
@@ -85,7 +85,7 @@ pub struct Metrics {
 const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 const STEPS: [StepKind; 4] =
     [StepKind::RunHere, StepKind::Offload, StepKind::Delegate, StepKind::Refuse];
-const OUTCOMES: [&str; 4] = ["good", "failed", "unreachable", "cancelled"];
+const OUTCOMES: [&str; 5] = ["good", "failed", "unreachable", "cancelled", "lost"];
 
 impl Metrics {
     /// All families at zero.
@@ -211,6 +211,7 @@ impl Metrics {
             Outcome::Failed => 1,
             Outcome::Unreachable => 2,
             Outcome::Cancelled => 3,
+            Outcome::Lost => 4,
         };
         self.outcomes[index].inc();
     }

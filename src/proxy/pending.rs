@@ -59,7 +59,7 @@ impl Pending {
 
     /// The answer broke off upstream.
     pub(super) fn fail(mut self) {
-        self.record(Outcome::Failed);
+        self.record(Outcome::Lost);
     }
 
     pub(super) fn end(mut self, outcome: Outcome) {

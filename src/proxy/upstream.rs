@@ -113,7 +113,7 @@ impl Failure {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::NothingRan(..) => Outcome::Unreachable,
-            Self::Broken(_) | Self::TimedOut => Outcome::Failed,
+            Self::Broken(_) | Self::TimedOut => Outcome::Lost,
             Self::ClientAborted => Outcome::Cancelled,
         }
     }

@@ -188,6 +188,7 @@ impl<R: Rng> Scheduler<R> {
                         window.record(took, now);
                     }
                 }
+                Outcome::Lost => estimate.mark_success(false),
                 Outcome::Unreachable => estimate.mark_unreachable(ticket.started, now),
                 Outcome::Cancelled => {}
             }

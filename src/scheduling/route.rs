@@ -185,8 +185,10 @@ impl Ticket {
 pub enum Outcome {
     /// It was answered well.
     Good,
-    /// It ran, or may have, and failed.
+    /// It was answered, and badly.
     Failed,
+    /// It may have run, but no whole answer came.
+    Lost,
     /// Nothing ran: the node could not be reached or would not take it.
     Unreachable,
     /// The caller went away.

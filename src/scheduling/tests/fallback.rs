@@ -57,6 +57,23 @@ fn a_decider_that_cannot_be_reached_is_a_fallback() {
 }
 
 #[test]
+fn an_answer_forgives_an_unreachable_node_and_a_lost_one_does_not() {
+    let topology = five_nodes();
+    let site = site(&topology, "edge2", fixed(Centralized));
+    let cloud = Step::Offload(topology.index_of("cloud").unwrap());
+    for (outcome, step) in
+        [(Outcome::Good, "@cloud"), (Outcome::Failed, "@cloud"), (Outcome::Lost, "@edge1")]
+    {
+        let mut scheduler = scheduler(&topology, 1);
+        let ticket = scheduler.issue_ticket(&site, &entering(), Centralized, cloud, Time::ZERO);
+        cut_off(&mut scheduler, &site, &["cloud"], Time::ZERO);
+        scheduler.record(ticket.unwrap(), outcome, None, Time::ZERO);
+        let decision = scheduler.decide(&site, &entering(), 0.0, Time::ZERO);
+        assert_eq!(short(&topology, decision.step), step, "{outcome:?}");
+    }
+}
+
+#[test]
 fn failed_attempts_of_one_call_lead_down_the_same_chain() {
     let topology = five_nodes();
     let index = |id| topology.index_of(id).unwrap();

@@ -10,7 +10,8 @@ fn workers(ids: &[&str], previous: Option<&Topology>) -> Arc<Topology> {
 
 #[test]
 fn an_outcome_that_comes_after_its_node_has_left_changes_nothing_at_the_next_owner() {
-    let outcomes = [Outcome::Good, Outcome::Failed, Outcome::Unreachable, Outcome::Cancelled];
+    let outcomes =
+        [Outcome::Good, Outcome::Failed, Outcome::Lost, Outcome::Unreachable, Outcome::Cancelled];
     for outcome in outcomes {
         let before = workers(&["a", "b"], None);
         let site_before = site(&before, "a", fixed(Decentralized));

@@ -92,7 +92,8 @@ impl World {
         let outcome = match self.rng.random_range(0..10) {
             0..6 => Outcome::Good,
             6 => Outcome::Failed,
-            7..9 => Outcome::Unreachable,
+            7 => Outcome::Lost,
+            8 => Outcome::Unreachable,
             _ => Outcome::Cancelled,
         };
         let took = Duration::from_micros(self.rng.random_range(0..5_000_000));
