@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use rand_pcg::Pcg64;
+use socket2::{Domain, Socket, Type};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 
 use crate::api::Api;
-use crate::config::Snapshot;
+use crate::config::{Interception, Snapshot};
 use crate::host_load::{SAMPLE_INTERVAL, Sampler};
 use crate::proxy::Context;
 use crate::proxy::admit::Port;
@@ -39,6 +40,9 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts a sidecar that runs by `snapshot`, re-reads `source` on demand and draws from `rng`.
     pub fn start(snapshot: Snapshot, source: Option<&Path>, rng: Pcg64) -> anyhow::Result<Self> {
+        if let Some(Interception { mark }) = snapshot.interception {
+            try_mark(mark)?;
+        }
         let listen = snapshot.listen;
         let workers = snapshot.workers.get();
         let connections = Arc::new(Semaphore::new(snapshot.limits.connections));
@@ -116,6 +120,17 @@ impl Sidecar {
     pub fn is_drained(&self) -> bool {
         self.workers.iter().all(JoinHandle::is_finished)
     }
+}
+
+/// Whether this process may mark its connections. Without marks, it would redirect itself.
+fn try_mark(mark: u32) -> anyhow::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_mark(mark).with_context(|| {
+        format!(
+            "interception.mark: cannot mark connections with {mark:#x}; run as root or with \
+             CAP_NET_ADMIN, or set interception.enabled to false"
+        )
+    })
 }
 
 impl Drop for Sidecar {

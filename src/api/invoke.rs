@@ -58,18 +58,23 @@ pub(super) async fn entry(
     invoke(context, admitted, Stage::Entry, arrived).await
 }
 
+/// Whether this node places invocations for others.
+pub(super) fn check_role(snapshot: &Snapshot) -> Result<(), Refused> {
+    let node = snapshot.site.node();
+    if node.role.is_controller() {
+        return Ok(());
+    }
+    let message =
+        format!("{} is a worker and places nothing for others; ask a controller", node.id);
+    Err(Refused::new(StatusCode::FORBIDDEN, "not_a_controller", message))
+}
+
 /// `POST /schedule`: a controller is asked to place an invocation.
 pub(super) async fn schedule(
     context: &Rc<Context>,
     admitted: Admitted,
     arrived: Instant,
 ) -> Result<Response<ResponseBody>, Refused> {
-    let node = admitted.snapshot.site.node();
-    if !node.role.is_controller() {
-        let message =
-            format!("{} is a worker and places nothing for others; ask a controller", node.id);
-        return Err(Refused::new(StatusCode::FORBIDDEN, "not_a_controller", message));
-    }
     // From anyone but a peer it is an invocation like any other, and counts as one.
     let stage = if admitted.caller.is_peer { Stage::Schedule } else { Stage::Entry };
     invoke(context, admitted, stage, arrived).await

@@ -23,14 +23,14 @@ use hyper::body::Body;
 use tower::Service;
 
 use crate::proxy::Context;
-use crate::proxy::admit::{Admitted, Port};
+use crate::proxy::admit::{Admitted, Caller, Port};
 use crate::proxy::answer::Refused;
-use crate::proxy::body::ResponseBody;
+use crate::proxy::body::{ResponseBody, drain};
 
 /// Every call we answer, in one table.
 const ROUTES: [Route; 12] = [
     route("/entry", Verb::Post, Ports::Both, Access::Client, Call::Entry),
-    route("/schedule", Verb::Post, Ports::Both, Access::Client, Call::Schedule),
+    route("/schedule", Verb::Post, Ports::Both, Access::Peer, Call::Schedule),
     route("/load", Verb::Get, Ports::Both, Access::Operator, Call::Load),
     route("/arch_metrics", Verb::Get, Ports::Both, Access::Operator, Call::ArchMetrics),
     route("/durations", Verb::Get, Ports::Both, Access::Operator, Call::Durations),
@@ -75,6 +75,8 @@ enum Access {
     Probe,
     /// Anyone on the data port; on the admin port like [`Self::Operator`].
     Client,
+    /// Other sidecars, and whoever is an operator.
+    Peer,
     /// Callers on this host, and those who show the admin token.
     Operator,
     /// Like [`Self::Operator`], and never a page in somebody's browser.
@@ -142,16 +144,15 @@ async fn answer(
     admitted: Admitted,
     arrived: Instant,
 ) -> Result<Response<ResponseBody>, Refused> {
-    let request = &admitted.request;
-    let port = admitted.caller.client.port;
-    let route = find(request.uri().path(), port)?;
-    if !route.verb.takes(request.method()) {
-        return Err(method_not_allowed(&route, request.method()));
-    }
-    let from_page = request.headers().contains_key(ORIGIN);
-    route.permit(port, admitted.caller.is_trusted, from_page)?;
+    let call = match permitted(&admitted) {
+        Ok(call) => call,
+        Err(refused) => {
+            drain(admitted.request.into_body()).await;
+            return Err(refused);
+        }
+    };
     let state = &context.state;
-    match route.call {
+    match call {
         Call::Entry => invoke::entry(context, admitted, arrived).await,
         Call::Schedule => invoke::schedule(context, admitted, arrived).await,
         Call::Load => Ok(manage::load(state, &admitted.snapshot)),
@@ -166,6 +167,21 @@ async fn answer(
     }
 }
 
+/// The call that a request makes, if its caller may.
+fn permitted(admitted: &Admitted) -> Result<Call, Refused> {
+    let Admitted { request, snapshot, caller, .. } = admitted;
+    let port = caller.client.port;
+    let route = find(request.uri().path(), port)?;
+    if !route.verb.takes(request.method()) {
+        return Err(method_not_allowed(&route, request.method()));
+    }
+    route.permit(caller, request.headers().contains_key(ORIGIN))?;
+    if route.call == Call::Schedule {
+        invoke::check_role(snapshot)?;
+    }
+    Ok(route.call)
+}
+
 /// The row of `path` on `port`. Paths are compared as they are, never normalised.
 fn find(path: &str, port: Port) -> Result<Route, Refused> {
     let served = |route: &&Route| route.path == path && route.is_on(port);
@@ -178,13 +194,14 @@ impl Route {
     }
 
     /// Whether a caller may make this call; `from_page` is one who shows an `Origin`.
-    fn permit(&self, port: Port, is_trusted: bool, from_page: bool) -> Result<(), Refused> {
+    fn permit(&self, caller: &Caller, from_page: bool) -> Result<(), Refused> {
         let open = match self.access {
             Access::Probe => true,
-            Access::Client => port == Port::Data,
+            Access::Client => caller.client.port == Port::Data,
+            Access::Peer => caller.is_peer,
             Access::Operator | Access::Change => false,
         };
-        if !open && !is_trusted {
+        if !open && !caller.is_trusted {
             let message = format!(
                 "{} answers callers on this host only; from elsewhere, show the admin token as \
                  \"authorization: Bearer TOKEN\"",
@@ -248,6 +265,7 @@ fn without_body(response: Response<ResponseBody>) -> Response<ResponseBody> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::admit::Client;
     use crate::proxy::admit::OWN_PATHS;
 
     #[test]
@@ -266,7 +284,8 @@ mod tests {
             ("/entry", Data, false, true, None),
             ("/entry", Admin, false, false, Some("forbidden")),
             ("/entry", Admin, true, true, None),
-            ("/schedule", Data, false, false, None),
+            ("/schedule", Data, false, false, Some("forbidden")),
+            ("/schedule", Data, true, false, None),
             ("/schedule", Admin, false, false, Some("forbidden")),
             ("/load", Data, true, true, None),
             ("/load", Data, false, false, Some("forbidden")),
@@ -283,7 +302,11 @@ mod tests {
             ("/ready", Admin, false, true, None),
         ] {
             let route = find(path, port).unwrap();
-            let refused = route.permit(port, is_trusted, from_page).err();
+            let address = ([192, 0, 2, 1], 1).into();
+            let client = Client { address, original_destination: None, port };
+            let caller =
+                Caller { client, peer: None, is_peer: false, is_trusted, wants_report: false };
+            let refused = route.permit(&caller, from_page).err();
             let context = format!("{path} {port:?} trusted {is_trusted} page {from_page}");
             assert_eq!(refused.map(|refused| refused.error), error, "{context}");
         }

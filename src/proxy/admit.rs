@@ -1,12 +1,12 @@
 //! What comes in: checked against RFC 9110 and 9112, and told apart by who calls and for what.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tower::{Layer, Service};
@@ -16,7 +16,7 @@ use crate::scheduling::FunctionName;
 use crate::state::State;
 
 use super::answer::Refused;
-use super::body::ResponseBody;
+use super::body::{ResponseBody, drain};
 use super::future::Either;
 use super::peer::{self, PeerContext, Standing};
 
@@ -69,8 +69,6 @@ pub enum Route {
     },
     /// Anything else: for the gateway, unchanged.
     Gateway,
-    /// Redirected here on its way to something that is no gateway: passed on, unchanged.
-    Elsewhere,
 }
 
 /// A request that may be served, with all that was found out about it.
@@ -129,7 +127,7 @@ where
 {
     type Response = S::Response;
     type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Self::Response, Infallible>>>;
+    type Future = Either<S::Future, Refusing>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -138,25 +136,34 @@ where
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         match self.admit.admit(request) {
             Ok(admitted) => Either::One { future: self.inner.call(admitted) },
-            Err(refused) => Either::Other { future: ready(Ok(refused.into_response())) },
+            Err((refused, body)) => Either::Other { future: refuse(refused, body) },
         }
     }
 }
 
+/// A refusal on its way; boxed, since refusals are rare.
+type Refusing = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>>>>;
+
+fn refuse(refused: Refused, body: Incoming) -> Refusing {
+    Box::pin(async move {
+        drain(body).await;
+        Ok(refused.into_response())
+    })
+}
+
 impl Admit {
-    fn admit(&self, request: Request<Incoming>) -> Result<Admitted, Refused> {
-        check_message(&request)?;
+    fn admit(&self, request: Request<Incoming>) -> Result<Admitted, (Refused, Incoming)> {
         let snapshot = self.state.snapshot();
-        let route = self.route(&snapshot, request.uri())?;
-        let caller = self.identify(&snapshot, &request)?;
-        Ok(Admitted { request, snapshot, caller, route })
+        let checked = check_message(&request)
+            .and_then(|()| self.route(request.uri()))
+            .and_then(|route| Ok((route, self.identify(&snapshot, &request)?)));
+        match checked {
+            Ok((route, caller)) => Ok(Admitted { request, snapshot, caller, route }),
+            Err(refused) => Err((refused, request.into_body())),
+        }
     }
 
-    fn route(&self, snapshot: &Snapshot, uri: &Uri) -> Result<Route, Refused> {
-        let meant = self.client.original_destination.as_ref();
-        if meant.is_some_and(|meant| !snapshot.is_gateway(meant)) {
-            return Ok(Route::Elsewhere);
-        }
+    fn route(&self, uri: &Uri) -> Result<Route, Refused> {
         let path = uri.path();
         if self.client.port == Port::Admin || OWN_PATHS.contains(&path) {
             return Ok(Route::Own);
@@ -203,8 +210,9 @@ pub fn is_loopback(address: IpAddr) -> bool {
 fn shows_token(snapshot: &Snapshot, headers: &HeaderMap) -> bool {
     let Some(token) = &snapshot.admin_token else { return false };
     let shown = headers.get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
-    let shown = shown.and_then(|value| value.strip_prefix(b"Bearer "));
-    shown.is_some_and(|shown| token.matches(shown))
+    // The scheme's name has no case (RFC 9110, 11.1).
+    let (scheme, shown) = shown.and_then(|value| value.split_at_checked(7)).unwrap_or_default();
+    scheme.eq_ignore_ascii_case(b"bearer ") && token.matches(shown)
 }
 
 fn bad_request(message: impl Into<String>) -> Refused {
@@ -230,16 +238,28 @@ fn check_message(request: &Request<Incoming>) -> Result<(), Refused> {
     if host.is_none() && request.version() == Version::HTTP_11 && request.uri().host().is_none() {
         return Err(bad_request("the request has no Host; HTTP/1.1 demands one"));
     }
-    if let Some(host) = host
-        && !host.is_empty()
-        && http::uri::Authority::try_from(host.as_bytes()).is_err()
-    {
+    if host.is_some_and(|host| !host.is_empty() && !names_a_host(host.as_bytes())) {
         return Err(bad_request("the Host is neither a name nor an address; send one that is"));
     }
     if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
         return Err(bad_request("the request has more than one Content-Length; send one"));
     }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        let message = "the only transfer coding served is chunked; put others in Content-Encoding";
+        return Err(Refused::new(StatusCode::NOT_IMPLEMENTED, "transfer_coding", message));
+    }
     Ok(())
+}
+
+/// Whether `host` is a name or an address, with a port that is one (RFC 9110, 7.2).
+fn names_a_host(host: &[u8]) -> bool {
+    http::uri::Authority::try_from(host).is_ok_and(|authority| {
+        let text = authority.as_str();
+        let has_port = authority.host().len() < text.len();
+        !text.contains(['@', ','])
+            && (!has_port || authority.port_u16().is_some() || text.ends_with(':'))
+    })
 }
 
 /// What `path` asks for. Paths are compared as they are, never normalised.
@@ -329,6 +349,16 @@ mod tests {
             "/async-function/..",
         ] {
             assert!(classify(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_a_port() {
+        for good in ["h", "h:80", "h:", "127.0.0.1:1", "[::1]", "[::1]:65535", "a_b.example"] {
+            assert!(names_a_host(good.as_bytes()), "{good}");
+        }
+        for bad in ["a,b", "user@h", "h:99999", "h:x", "a b", "a/b", "[::1"] {
+            assert!(!names_a_host(bad.as_bytes()), "{bad}");
         }
     }
 }

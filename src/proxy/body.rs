@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
+use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
 use super::pending::Pending;
@@ -236,6 +238,29 @@ impl Gate {
             }
         }
     }
+}
+
+/// Most bytes of a body that are read although nobody wants them.
+const DRAIN_BYTES_MAX: usize = 256 * 1024;
+
+/// How long that may take.
+const DRAIN_WAIT: Duration = Duration::from_secs(1);
+
+/// Reads the rest of a body that an early answer leaves over, within bounds.
+///
+/// Were the connection closed over it, its sender would see a reset, and never the answer.
+pub(crate) async fn drain<B: Body<Data = Bytes> + Unpin>(mut body: B) {
+    let read = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > DRAIN_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // Past the time the answer is sent all the same.
+    let _ = tokio::time::timeout(DRAIN_WAIT, read).await;
 }
 
 /// A response body on its way to the caller.

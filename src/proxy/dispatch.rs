@@ -17,7 +17,7 @@ use crate::topology::NodeIndex;
 
 use super::admit::{Admitted, Client, Route};
 use super::answer::Refused;
-use super::body::{RequestBody, ResponseBody};
+use super::body::{RequestBody, ResponseBody, drain};
 use super::outbound::{self, Prepared};
 use super::peer::{self, Onward};
 use super::pending::Pending;
@@ -102,8 +102,20 @@ async fn pass(
     let sent = context.send(snapshot, &destination, outbound, None).await;
     match sent {
         Ok(answered) => context.finish(answered, None, upgrade, |_| {}),
-        Err(failure) => context.explain_failure(&destination, &failure).into_response(),
+        Err(failure) => {
+            let refused = context.explain_failure(&destination, &failure);
+            if let Failure::NothingRan(_, Some(unsent)) = failure {
+                drain(unsent.body).await;
+            }
+            refused.into_response()
+        }
     }
+}
+
+/// `refused`, once the body that nobody wants has been read.
+async fn refused_over(unsent: Outbound, refused: Refused) -> Refused {
+    drain(unsent.body).await;
+    refused
 }
 
 /// Places one invocation and answers with what comes of it.
@@ -142,7 +154,10 @@ impl Placing<'_> {
         let mut avoid = Vec::new();
         let mut architecture = self.call.architecture;
         loop {
-            let left = self.time_left()?;
+            let left = match self.time_left() {
+                Ok(left) => left,
+                Err(refused) => return Err(refused_over(outbound, refused).await),
+            };
             let mut decision = self.decide(architecture, &avoid);
             // Drawn once: further attempts fall back from it instead of drawing again.
             architecture = Some(decision.fallback_from.unwrap_or(decision.architecture));
@@ -150,7 +165,10 @@ impl Placing<'_> {
                 Step::RunHere => (site.here, Stage::Execute),
                 Step::Offload(node) => (node, Stage::Execute),
                 Step::Delegate(node) => (node, Stage::Schedule),
-                Step::Refuse(refusal) => return Err(explain_refusal(refusal, &self.call.snapshot)),
+                Step::Refuse(refusal) => {
+                    let refused = explain_refusal(refusal, &self.call.snapshot);
+                    return Err(refused_over(outbound, refused).await);
+                }
             };
             let last = avoid.contains(&target);
             let pending = Pending::new(&self.context.state, decision.ticket.take());
@@ -175,7 +193,13 @@ impl Placing<'_> {
                 }
                 failure => {
                     pending.end(failure.outcome());
-                    return Err(self.context.explain_failure(&destination, &failure));
+                    let refused = self.context.explain_failure(&destination, &failure);
+                    return Err(match failure {
+                        Failure::NothingRan(_, Some(unsent)) => {
+                            refused_over(*unsent, refused).await
+                        }
+                        _ => refused,
+                    });
                 }
             }
         }

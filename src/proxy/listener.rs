@@ -28,6 +28,12 @@ const BACKLOG: i32 = 4096;
 /// How long to wait when the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often a connection whose first bytes may yet become HTTP/2 is looked at.
+const PEEK_PAUSE: Duration = Duration::from_millis(5);
+
+/// How often an HTTP/2 client is asked whether it is there.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How often a draining worker looks whether its tunnels have ended.
 const TUNNEL_POLL: Duration = Duration::from_millis(20);
 
@@ -131,27 +137,64 @@ where
         permit: OwnedSemaphorePermit,
         watcher: Watcher,
     ) {
-        let state = &self.context.state;
+        let state = Arc::clone(&self.context.state);
         let snapshot = state.snapshot();
         // A socket that refuses the option is about to fail anyway.
         let _ = stream.set_nodelay(true);
         let original_destination =
             snapshot.interception.and_then(|_| original_destination(&stream));
+        state.metrics.connections_accepted.inc();
+        state.metrics.connections.inc();
+        let elsewhere = original_destination.as_ref().filter(|meant| !snapshot.is_gateway(meant));
+        if let Some(elsewhere) = elsewhere.cloned() {
+            let context = Rc::clone(&self.context);
+            tokio::task::spawn_local(async move {
+                context.relay(stream, elsewhere).await;
+                state.metrics.connections.dec();
+                drop(permit);
+            });
+            return;
+        }
         let client = Client { address, original_destination, port: self.port };
         let service = TowerToHyperService::new(stack(&self.context, client, self.api.clone()));
-        let builder = builder(&snapshot);
-        let metrics = Arc::clone(state);
-        metrics.metrics.connections_accepted.inc();
-        metrics.metrics.connections.inc();
         tokio::task::spawn_local(async move {
-            let connection =
-                builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-            if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(%address, %error, "connection ended");
+            if let Some(builder) = builder_for(&stream, &snapshot).await {
+                let io = TokioIo::new(stream);
+                let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
+                if let Err(error) = watcher.watch(connection).await {
+                    tracing::debug!(%address, %error, "connection ended");
+                }
             }
-            metrics.metrics.connections.dec();
+            state.metrics.connections.dec();
             drop(permit);
         });
+    }
+}
+
+/// The builder for the protocol that a client begins to speak; none if it says too little in time.
+///
+/// The builder could tell by itself, but would wait for ever for a client that says nothing.
+async fn builder_for(stream: &TcpStream, snapshot: &Snapshot) -> Option<Builder<LocalExecutor>> {
+    const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let within = snapshot.timeouts.request_header;
+    let speaks_http2 = tokio::time::timeout(within, async {
+        let mut begun = [0; PREFACE.len()];
+        loop {
+            let length = stream.peek(&mut begun).await.ok().filter(|&length| length > 0)?;
+            if begun[..length] != PREFACE[..length] {
+                return Some(false);
+            }
+            if length == PREFACE.len() {
+                return Some(true);
+            }
+            // What is there stays readable, so waiting for more is waiting for time to pass.
+            tokio::time::sleep(PEEK_PAUSE).await;
+        }
+    });
+    let builder = builder(snapshot);
+    match speaks_http2.await.ok()?? {
+        true => Some(builder.http2_only()),
+        false => Some(builder.http1_only()),
     }
 }
 
@@ -178,7 +221,7 @@ fn original_destination(stream: &TcpStream) -> Option<Authority> {
     (meant != local).then_some(authority)
 }
 
-/// HTTP/1.1, HTTP/1.0 or h2c with prior knowledge, whichever the client speaks.
+/// HTTP/1.1, HTTP/1.0 or h2c with prior knowledge.
 ///
 /// `pipeline_flush` stays off: it holds an answer back for as long as unread input is left, and
 /// for ever when that input is a broken body.
@@ -192,7 +235,13 @@ fn builder(snapshot: &Snapshot) -> Builder<LocalExecutor> {
         .preserve_header_case(true)
         .auto_date_header(false)
         .writev(false);
-    builder.http2().timer(TokioTimer::new()).auto_date_header(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        // A client that is gone without a word answers no ping.
+        .keep_alive_interval(HTTP2_PING_INTERVAL)
+        .keep_alive_timeout(snapshot.timeouts.request_header);
     builder
 }
 

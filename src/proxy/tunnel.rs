@@ -6,12 +6,16 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 
+use crate::config::Authority;
+
+use super::Context;
 use super::answer::Refused;
 use super::body::ResponseBody;
 use super::headers::{remove_connection_fields, restore_upgrade};
 use super::pending::Pending;
-use super::upstream::Lease;
+use super::upstream::{Destination, Lease};
 
 /// Counts the tunnels of one worker: each holds a clone for as long as it is open.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +25,26 @@ impl Count {
     /// How many are open.
     pub(super) fn open(&self) -> usize {
         Rc::strong_count(&self.0) - 1
+    }
+}
+
+impl Context {
+    /// Passes the bytes of a connection that was redirected here on its way to `destination`.
+    pub(super) async fn relay(&self, mut client: TcpStream, destination: Authority) {
+        let _held = self.tunnels.clone();
+        let timeouts = self.state.snapshot().timeouts;
+        let destination = Destination { authority: destination, from: None };
+        match self.upstreams.open(&destination, &timeouts).await {
+            Ok(mut upstream) => {
+                let ended = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+                tracing::debug!(to = %destination.authority, ?ended, "relay ended");
+            }
+            Err(error) => {
+                // Closed at once and without a word, as if there were nobody in between.
+                let _ = client.set_zero_linger();
+                tracing::debug!(to = %destination.authority, %error, "cannot relay");
+            }
+        }
     }
 }
 

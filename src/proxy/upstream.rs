@@ -13,7 +13,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -24,6 +24,12 @@ use crate::state::State;
 use super::body::{Gate, Passage, Replay, RequestBody};
 use super::io::UpstreamIo;
 use super::peer;
+
+/// A server that has not acknowledged data for this many connect timeouts is gone.
+const SILENCE_FACTOR: u32 = 2;
+
+/// How long a connection may be silent before it is asked whether it still stands.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
 
 /// How long a body is held back for a `100 Continue`.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -113,6 +119,9 @@ impl Failure {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::NothingRan(..) => Outcome::Unreachable,
+            Self::Broken(error) if io_kind(error) == Some(io::ErrorKind::TimedOut) => {
+                Outcome::Unreachable
+            }
             Self::Broken(_) | Self::TimedOut => Outcome::Lost,
             Self::ClientAborted => Outcome::Cancelled,
         }
@@ -185,9 +194,7 @@ impl Upstreams {
         limits: &Limits,
         timeouts: &Timeouts,
     ) -> io::Result<Lease> {
-        let stream = timeout(timeouts.connect, open(destination, self.mark))
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))??;
+        let stream = self.open(destination, timeouts).await?;
         let handshake = Builder::new()
             .preserve_header_case(true)
             .max_headers(limits.headers)
@@ -206,6 +213,22 @@ impl Upstreams {
             }
         });
         Ok(self.lease(sender, destination, limits))
+    }
+
+    /// A new connection, as bare bytes.
+    pub(super) async fn open(
+        &self,
+        destination: &Destination,
+        timeouts: &Timeouts,
+    ) -> io::Result<TcpStream> {
+        let opening = open(destination, self.mark);
+        let stream = timeout(timeouts.connect, opening)
+            .await
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))??;
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_user_timeout(Some(timeouts.connect * SILENCE_FACTOR))?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
+        Ok(stream)
     }
 
     fn drop_closed(&self, destination: &Destination) {
@@ -237,7 +260,7 @@ impl Lease {
             if pool.len() < self.idle_max {
                 pool.push(Idle { sender, since: Instant::now() });
             }
-        } else {
+        } else if self.idle_max > 0 {
             pools.insert(self.destination.clone(), vec![Idle { sender, since: Instant::now() }]);
         }
     }
@@ -321,7 +344,8 @@ fn classify(error: hyper::Error, saved: Saved, sent: &Option<Rc<Replay>>) -> Fai
     let unread = io_kind(&error).is_some_and(|kind| {
         matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
     });
-    if !unread && !saved.method.is_idempotent() {
+    // An answer that makes no sense is an answer: asking again would bring another.
+    if error.is_parse() || !unread && !saved.method.is_idempotent() {
         return Failure::Broken(error);
     }
     match saved.again(sent) {
