@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::config::Snapshot;
 use crate::proxy::answer::Refused;
-use crate::proxy::body::ResponseBody;
+use crate::proxy::response_body::ResponseBody;
 use crate::state::State;
 
 /// A request's body, of at most `limits.entry_body_bytes`, sent within `timeouts.request_header`.

@@ -17,9 +17,10 @@ use crate::config::Snapshot;
 use crate::proxy::Context;
 use crate::proxy::admit::{Admitted, Caller};
 use crate::proxy::answer::{Refused, json};
-use crate::proxy::body::{RequestBody, ResponseBody};
 use crate::proxy::dispatch::{self, Call};
 use crate::proxy::peer;
+use crate::proxy::request_body::RequestBody;
+use crate::proxy::response_body::ResponseBody;
 use crate::scheduling::route::Stage;
 
 use super::body::{read_answer, read_request};

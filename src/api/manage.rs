@@ -6,7 +6,7 @@ use crate::config::{Change, Snapshot};
 use crate::problem::Problem;
 use crate::proxy::admit::Admitted;
 use crate::proxy::answer::{Refused, json, next_request_id, with_type};
-use crate::proxy::body::ResponseBody;
+use crate::proxy::response_body::ResponseBody;
 use crate::scheduling::view::NodeView;
 use crate::state::State;
 

@@ -25,7 +25,8 @@ use tower::Service;
 use crate::proxy::Context;
 use crate::proxy::admit::{Admitted, Caller, Port};
 use crate::proxy::answer::Refused;
-use crate::proxy::body::{ResponseBody, drain};
+use crate::proxy::request_body::drain;
+use crate::proxy::response_body::ResponseBody;
 
 /// Every call we answer, in one table.
 const ROUTES: [Route; 12] = [

@@ -16,9 +16,10 @@ use crate::scheduling::FunctionName;
 use crate::state::State;
 
 use super::answer::Refused;
-use super::body::{ResponseBody, drain};
 use super::future::Either;
 use super::peer::{self, PeerContext, Standing};
+use super::request_body::drain;
+use super::response_body::ResponseBody;
 
 /// The connection a request came on.
 #[derive(Debug, Clone)]

@@ -7,8 +7,8 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
-use super::body::ResponseBody;
 use super::peer;
+use super::response_body::ResponseBody;
 
 /// An error a caller can act on.
 #[derive(Debug, Clone)]

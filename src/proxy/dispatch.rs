@@ -17,13 +17,15 @@ use crate::topology::NodeIndex;
 
 use super::admit::{Admitted, Client, Route};
 use super::answer::Refused;
-use super::body::{RequestBody, ResponseBody, drain};
+use super::connect::Destination;
 use super::outbound::{self, Prepared};
 use super::peer::{self, Onward};
 use super::pending::Pending;
 use super::report::Report;
+use super::request_body::{RequestBody, drain};
+use super::response_body::ResponseBody;
 use super::tunnel;
-use super::upstream::{Answered, Destination, Failure, Outbound, Upstreams};
+use super::upstream::{Answered, Failure, Outbound, Upstreams};
 
 /// What one worker thread works with.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use tower::Service;
 use crate::config::{Authority, Snapshot};
 
 use super::admit::{Admitted, Client, Port};
-use super::body::ResponseBody;
+use super::response_body::ResponseBody;
 use super::{Context, stack};
 
 const BACKLOG: i32 = 4096;

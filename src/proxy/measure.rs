@@ -11,7 +11,7 @@ use tower::{Layer, Service};
 
 use crate::state::State;
 
-use super::body::ResponseBody;
+use super::response_body::ResponseBody;
 
 /// The layer that counts.
 #[derive(Debug, Clone)]

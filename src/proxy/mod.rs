@@ -2,7 +2,7 @@
 
 pub mod admit;
 pub mod answer;
-pub mod body;
+mod connect;
 pub mod dispatch;
 mod future;
 mod headers;
@@ -13,6 +13,8 @@ mod outbound;
 pub(crate) mod peer;
 mod pending;
 mod report;
+pub mod request_body;
+pub mod response_body;
 mod split;
 mod tunnel;
 mod upstream;
@@ -29,9 +31,9 @@ use tower::{Service, ServiceBuilder, service_fn};
 use crate::state::State;
 
 use admit::{Admit, Admitted, Client};
-use body::ResponseBody;
 pub use dispatch::Context;
 use measure::Measure;
+use response_body::ResponseBody;
 use split::OwnPaths;
 use upstream::Upstreams;
 

@@ -7,8 +7,8 @@ use hyper::body::Body;
 use hyper::upgrade::OnUpgrade;
 
 use super::admit::Client;
-use super::body::RequestBody;
 use super::headers::{append_forwarded, remove_connection_fields, restore_upgrade};
+use super::request_body::RequestBody;
 use super::upstream::Outbound;
 
 /// A request ready to be sent, and what was found while making it so.

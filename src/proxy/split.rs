@@ -7,8 +7,8 @@ use http::Response;
 use tower::{Layer, Service};
 
 use super::admit::{Admitted, Route};
-use super::body::ResponseBody;
 use super::future::Either;
+use super::response_body::ResponseBody;
 
 /// The layer in front of everything that is not ours.
 #[derive(Debug, Clone)]

@@ -12,10 +12,11 @@ use crate::config::Authority;
 
 use super::Context;
 use super::answer::Refused;
-use super::body::ResponseBody;
+use super::connect::Destination;
 use super::headers::{remove_connection_fields, restore_upgrade};
 use super::pending::Pending;
-use super::upstream::{Destination, Lease};
+use super::response_body::ResponseBody;
+use super::upstream::Lease;
 
 /// Counts the tunnels of one worker: each holds a clone for as long as it is open.
 #[derive(Debug, Clone, Default)]

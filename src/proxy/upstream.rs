@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,35 +12,20 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::{Authority, Limits, Timeouts};
 use crate::scheduling::route::Outcome;
 use crate::state::State;
 
-use super::body::{Gate, Passage, Replay, RequestBody};
+use super::connect::{self, Destination};
 use super::io::UpstreamIo;
 use super::peer;
-
-/// A server that has not acknowledged data for this many connect timeouts is gone.
-const SILENCE_FACTOR: u32 = 2;
-
-/// How long a connection may be silent before it is asked whether it still stands.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+use super::request_body::{Gate, Passage, Replay, RequestBody};
 
 /// How long a body is held back for a `100 Continue`.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
-
-/// Where a request is sent, and from which address.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Destination {
-    /// The gateway or sidecar.
-    pub(super) authority: Authority,
-    /// The local address to call from, by which peers know a node that has no key.
-    pub(super) from: Option<IpAddr>,
-}
 
 /// The connections of one worker.
 #[derive(Debug)]
@@ -221,14 +205,7 @@ impl Upstreams {
         destination: &Destination,
         timeouts: &Timeouts,
     ) -> io::Result<TcpStream> {
-        let opening = open(destination, self.mark);
-        let stream = timeout(timeouts.connect, opening)
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))??;
-        let socket = SockRef::from(&stream);
-        socket.set_tcp_user_timeout(Some(timeouts.connect * SILENCE_FACTOR))?;
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
-        Ok(stream)
+        connect::open(destination, self.mark, timeouts).await
     }
 
     fn drop_closed(&self, destination: &Destination) {
@@ -398,35 +375,4 @@ impl Saved {
         head.headers = self.headers;
         Some(Outbound { head, body, expects_continue: self.expects_continue })
     }
-}
-
-async fn open(destination: &Destination, mark: Option<u32>) -> io::Result<TcpStream> {
-    let Authority { host, port } = &destination.authority;
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return open_at(SocketAddr::new(ip, *port), destination.from, mark).await;
-    }
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
-    for address in tokio::net::lookup_host((&**host, *port)).await? {
-        match open_at(address, destination.from, mark).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn open_at(
-    address: SocketAddr,
-    from: Option<IpAddr>,
-    mark: Option<u32>,
-) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_nodelay(true)?;
-    if let Some(mark) = mark {
-        SockRef::from(&socket).set_mark(mark)?;
-    }
-    if let Some(from) = from.filter(|from| from.is_ipv4() == address.is_ipv4()) {
-        socket.bind(SocketAddr::new(from, 0))?;
-    }
-    socket.connect(address).await
 }

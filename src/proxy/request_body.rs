@@ -1,4 +1,4 @@
-//! Bodies as they stream through: nothing is collected, ends and breaks are noticed.
+//! Request bodies as they stream through: kept in part, so that they can be sent again.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -9,9 +9,6 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-
-use super::pending::Pending;
-use super::upstream::Lease;
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -261,104 +258,4 @@ pub(crate) async fn drain<B: Body<Data = Bytes> + Unpin>(mut body: B) {
     };
     // Past the time the answer is sent all the same.
     let _ = tokio::time::timeout(DRAIN_WAIT, read).await;
-}
-
-/// A response body on its way to the caller.
-#[derive(Debug)]
-pub enum ResponseBody {
-    /// One of our own.
-    Full(Option<Bytes>),
-    /// One that streams from upstream.
-    Upstream(Box<Streamed>),
-    /// One that has none, as upstream sent it.
-    Ended(Incoming),
-}
-
-/// A streaming body, with what its end sets free.
-#[derive(Debug)]
-pub struct Streamed {
-    incoming: Incoming,
-    lease: Option<Lease>,
-    pending: Option<Pending>,
-}
-
-impl ResponseBody {
-    /// A body of our own.
-    pub fn full(bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        Self::Full((!bytes.is_empty()).then_some(bytes))
-    }
-
-    /// The body of an upstream answer; `lease` and `pending` end with it.
-    pub(super) fn upstream(incoming: Incoming, lease: Lease, pending: Option<Pending>) -> Self {
-        if incoming.is_end_stream() {
-            lease.release();
-            if let Some(pending) = pending {
-                pending.finish();
-            }
-            return Self::Ended(incoming);
-        }
-        Self::Upstream(Box::new(Streamed { incoming, lease: Some(lease), pending }))
-    }
-}
-
-impl Streamed {
-    fn end(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.release();
-        }
-        if let Some(pending) = self.pending.take() {
-            pending.finish();
-        }
-    }
-
-    fn break_off(&mut self) {
-        self.lease = None;
-        if let Some(pending) = self.pending.take() {
-            pending.fail();
-        }
-    }
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut *self {
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Ended(_) => Poll::Ready(None),
-            Self::Upstream(streamed) => {
-                let frame = ready!(Pin::new(&mut streamed.incoming).poll_frame(cx));
-                match &frame {
-                    Some(Err(_)) => streamed.break_off(),
-                    None => streamed.end(),
-                    Some(Ok(_)) if streamed.incoming.is_end_stream() => streamed.end(),
-                    Some(Ok(_)) => {}
-                }
-                Poll::Ready(frame.map(|result| result.map_err(BodyError::Broken)))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(bytes) => bytes.is_none(),
-            Self::Upstream(streamed) => streamed.incoming.is_end_stream(),
-            Self::Ended(_) => true,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Self::Upstream(streamed) => streamed.incoming.size_hint(),
-            Self::Ended(incoming) => incoming.size_hint(),
-        }
-    }
 }

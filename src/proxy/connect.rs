@@ -1,0 +1,72 @@
+//! New connections upstream: where from, how marked, and when they are given up.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use crate::config::{Authority, Timeouts};
+
+/// A server that has not acknowledged data for this many connect timeouts is gone.
+const SILENCE_FACTOR: u32 = 2;
+
+/// How long a connection may be silent before it is asked whether it still stands.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+
+/// Where a request is sent, and from which address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Destination {
+    /// The gateway or sidecar.
+    pub(super) authority: Authority,
+    /// The local address to call from, by which peers know a node that has no key.
+    pub(super) from: Option<IpAddr>,
+}
+
+/// A connection to `destination`, within [`Timeouts::connect`].
+pub(super) async fn open(
+    destination: &Destination,
+    mark: Option<u32>,
+    timeouts: &Timeouts,
+) -> io::Result<TcpStream> {
+    let stream = timeout(timeouts.connect, try_addresses(destination, mark))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))??;
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_user_timeout(Some(timeouts.connect * SILENCE_FACTOR))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
+    Ok(stream)
+}
+
+async fn try_addresses(destination: &Destination, mark: Option<u32>) -> io::Result<TcpStream> {
+    let Authority { host, port } = &destination.authority;
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return open_at(SocketAddr::new(ip, *port), destination.from, mark).await;
+    }
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+    for address in tokio::net::lookup_host((&**host, *port)).await? {
+        match open_at(address, destination.from, mark).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn open_at(
+    address: SocketAddr,
+    from: Option<IpAddr>,
+    mark: Option<u32>,
+) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_nodelay(true)?;
+    if let Some(mark) = mark {
+        SockRef::from(&socket).set_mark(mark)?;
+    }
+    if let Some(from) = from.filter(|from| from.is_ipv4() == address.is_ipv4()) {
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    socket.connect(address).await
+}
