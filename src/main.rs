@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use hopwise::app::{DRAIN_POLL, Sidecar};
 use hopwise::config::{self, Snapshot};
+use hopwise::demo::load::USERS_MAX;
 use hopwise::demo::run;
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
@@ -42,7 +43,7 @@ enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         requests: Option<u64>,
         /// Users, each of whom makes one call after the other.
-        #[arg(long, default_value_t = 12, value_name = "N")]
+        #[arg(long, default_value_t = 12, value_name = "N", value_parser = users)]
         users: usize,
         /// Decides what is drawn at random.
         #[arg(long, default_value_t = 1)]
@@ -77,6 +78,8 @@ fn main() -> ExitCode {
 }
 
 fn load(path: &std::path::Path, node: Option<&str>) -> anyhow::Result<Result<Snapshot, String>> {
+    // A variable that is set to nothing is not set.
+    let node = node.filter(|node| !node.is_empty());
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("--config: cannot read {}", path.display()))?;
     let file = path.display().to_string();
@@ -159,6 +162,11 @@ fn run(path: &std::path::Path, node: Option<&str>, seed: Option<u64>) -> anyhow:
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn users(text: &str) -> Result<usize, String> {
+    let users = text.parse().ok().filter(|users| (1..=USERS_MAX).contains(users));
+    users.ok_or_else(|| format!("write a number from 1 to {USERS_MAX}"))
 }
 
 fn demo(options: run::Options) -> anyhow::Result<ExitCode> {

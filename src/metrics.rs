@@ -70,6 +70,8 @@ pub struct Metrics {
     pub client_aborts: Count,
     /// Requests from which internal headers of a stranger were removed.
     pub stripped: Count,
+    /// Calls whose signature did not verify.
+    pub peer_rejections: Count,
     /// Accepted changes of configuration.
     pub config_reloads: Count,
     /// Refused changes of configuration.
@@ -126,6 +128,11 @@ impl Metrics {
                 to,
                 "stripped_requests",
                 "Requests from which internal headers of a stranger were removed",
+            ),
+            peer_rejections: registered(
+                to,
+                "peer_rejections",
+                "Calls whose signature did not verify",
             ),
             config_reloads: registered(to, "config_reloads", "Accepted changes of configuration"),
             config_reload_failures: registered(

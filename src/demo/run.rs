@@ -187,7 +187,8 @@ struct Screen {
 
 impl Screen {
     fn new(json: bool) -> Self {
-        let terminal = std::io::stdout().is_terminal();
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let terminal = std::io::stdout().is_terminal() && !dumb;
         let colour = terminal && std::env::var_os("NO_COLOR").is_none();
         Self { json, terminal, colour, last: String::new() }
     }

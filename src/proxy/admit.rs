@@ -186,6 +186,8 @@ impl Admit {
             })?,
             Standing::Stranger => None,
             Standing::Forged => {
+                self.state.metrics.peer_rejections.inc();
+                tracing::debug!(from = %address, "a signature does not verify");
                 return Err(Refused::new(
                     StatusCode::FORBIDDEN,
                     "peer_rejected",

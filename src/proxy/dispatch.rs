@@ -179,16 +179,23 @@ impl Placing<'_> {
             let failure = match sent {
                 Ok(answered) => match answered.refusal().filter(|_| target != site.here) {
                     None => return Ok(self.answer(answered, pending, &decision, target, upgrade)),
-                    Some(refusal) => Failure::NothingRan(
-                        std::io::Error::other(refusal),
-                        answered.again().map(Box::new),
-                    ),
+                    Some(refusal) => {
+                        if refusal == "peer_rejected" {
+                            tracing::warn!(
+                                to = %destination.authority,
+                                "does not take our signature: compare peers.key_file"
+                            );
+                        }
+                        let error = std::io::Error::other(refusal);
+                        Failure::NothingRan(error, answered.again().map(Box::new))
+                    }
                 },
                 Err(failure) => failure,
             };
             match failure {
-                Failure::NothingRan(_, Some(again)) if !last => {
+                Failure::NothingRan(error, Some(again)) if !last => {
                     pending.end(Outcome::Unreachable);
+                    tracing::debug!(to = %destination.authority, why = %error, "sent elsewhere");
                     self.context.state.metrics.retries.inc();
                     avoid.push(target);
                     outbound = *again;
