@@ -100,7 +100,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Receiving a request's header section.
     pub request_header: Duration,
-    /// From the request sent to the answer's header section.
+    /// Waiting for the answer's header section, from the last part of the request on.
     pub answer: Duration,
     /// An idle upstream connection is closed after this long.
     pub idle: Duration,

@@ -355,8 +355,12 @@ impl Context {
         left: Option<Duration>,
     ) -> Result<Answered, Failure> {
         let timeouts = &snapshot.timeouts;
-        let within = left.map_or(timeouts.answer, |left| left.min(timeouts.answer));
-        self.upstreams.send(destination, outbound, &snapshot.limits, timeouts, within).await
+        let sent = self.upstreams.send(destination, outbound, &snapshot.limits, timeouts);
+        match left {
+            // Giving up on the answer closes the connection, which cancels the invocation.
+            Some(left) => tokio::time::timeout(left, sent).await.unwrap_or(Err(Failure::TimedOut)),
+            None => sent.await,
+        }
     }
 
     fn explain_failure(&self, to: &Destination, failure: &Failure) -> Refused {

@@ -41,6 +41,7 @@ pub(super) struct Replay {
     limit: usize,
     kept: RefCell<Vec<Bytes>>,
     kept_bytes: Cell<usize>,
+    frames: Cell<u64>,
     complete: Cell<bool>,
     client_failed: Cell<bool>,
 }
@@ -53,6 +54,7 @@ impl RequestBody {
                 limit,
                 kept: RefCell::default(),
                 kept_bytes: Cell::new(0),
+                frames: Cell::new(0),
                 complete: Cell::new(false),
                 client_failed: Cell::new(false),
             })
@@ -68,6 +70,7 @@ impl RequestBody {
             limit: length,
             kept: RefCell::new(kept.clone()),
             kept_bytes: Cell::new(length),
+            frames: Cell::new(0),
             complete: Cell::new(true),
             client_failed: Cell::new(false),
         };
@@ -117,6 +120,7 @@ impl RequestBody {
 
 impl Replay {
     fn note(&self, frame: Option<&Result<Frame<Bytes>, hyper::Error>>, ended: bool) {
+        self.frames.set(self.frames.get() + 1);
         match frame {
             Some(Err(_)) => self.client_failed.set(true),
             Some(Ok(frame)) => match frame.data_ref() {
@@ -142,6 +146,11 @@ impl Replay {
     fn overflow(&self) {
         self.kept_bytes.set(usize::MAX / 2);
         self.kept.borrow_mut().clear();
+    }
+
+    /// Parts of the body that have passed, for telling whether it moves.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames.get()
     }
 
     /// Whether the client, not the upstream, broke off.

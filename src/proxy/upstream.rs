@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -129,16 +130,15 @@ impl Upstreams {
         mut outbound: Outbound,
         limits: &Limits,
         timeouts: &Timeouts,
-        answer_within: Duration,
     ) -> Result<Answered, Failure> {
         if let Some(lease) = self.lease_idle(destination, limits) {
-            match exchange(lease, outbound, answer_within).await {
+            match exchange(lease, outbound, timeouts.answer).await {
                 Err(Failure::NothingRan(_, Some(again))) => outbound = *again,
                 settled => return settled,
             }
         }
         match self.connect(destination, limits, timeouts).await {
-            Ok(lease) => exchange(lease, outbound, answer_within).await,
+            Ok(lease) => exchange(lease, outbound, timeouts.answer).await,
             Err(error) => {
                 self.state.metrics.upstream_connect_failures.inc();
                 tracing::debug!(to = %destination.authority, %error, "cannot connect");
@@ -279,10 +279,10 @@ async fn exchange(
     let Some(sender) = &mut lease.sender else {
         return Err(Failure::NothingRan(io::ErrorKind::NotConnected.into(), None));
     };
-    match timeout(answer_within, sender.try_send_request(request)).await {
-        Ok(Ok(response)) => Ok(Answered { response, lease, saved, sent }),
-        Err(_) => Err(Failure::TimedOut),
-        Ok(Err(mut failed)) => Err(match failed.take_message() {
+    match patiently(sender.try_send_request(request), answer_within, sent.as_deref()).await {
+        Some(Ok(response)) => Ok(Answered { response, lease, saved, sent }),
+        None => Err(Failure::TimedOut),
+        Some(Err(mut failed)) => Err(match failed.take_message() {
             Some(request) => {
                 let (head, body) = request.into_parts();
                 let outbound = Outbound { head, body, expects_continue };
@@ -290,6 +290,24 @@ async fn exchange(
             }
             None => classify(failed.into_error(), saved, &sent),
         }),
+    }
+}
+
+/// What comes of `answer`, unless for as long as `within` nothing moves, the body included: a large
+/// upload may take its time.
+async fn patiently<F: Future>(
+    answer: F,
+    within: Duration,
+    sent: Option<&Replay>,
+) -> Option<F::Output> {
+    let mut answer = pin!(answer);
+    loop {
+        let before = sent.map(Replay::frames);
+        match timeout(within, &mut answer).await {
+            Ok(settled) => return Some(settled),
+            Err(_) if sent.map(Replay::frames) == before => return None,
+            Err(_) => {}
+        }
     }
 }
 

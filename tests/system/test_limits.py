@@ -63,3 +63,21 @@ def test_two_segments_make_one_invocation_when_the_gateway_is_down(
                 502,
                 "gateway_unreachable",
             )
+
+
+def test_an_upload_that_moves_outlasts_the_wait_for_an_answer(
+    origin: Origin, start_hopwise: StartHopwise
+) -> None:
+    config = single_node(origin.address)
+    config["timeouts"] = {"answer_ms": 300}
+    hopwise = start_hopwise(config)
+    with connect(hopwise.data, timeout=20) as wire:
+        wire.send(raw_head("POST", "/function/echo", "Content-Length: 10"))
+        for _ in range(10):
+            wire.send(b"x")
+            time.sleep(0.1)
+        assert wire.response("POST").status == 200
+    with connect(hopwise.data, timeout=20) as wire:
+        wire.send(raw_head("POST", "/function/echo", "Content-Length: 10") + b"x")
+        response = wire.response("POST")
+        assert (response.status, response.value("hopwise-refusal")) == (504, "gateway_timeout")
