@@ -60,6 +60,15 @@ pub(super) fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
     removed
 }
 
+/// Removes our own fields from trailers, where they count for nothing either.
+pub(super) fn remove_internal_fields(trailers: &mut HeaderMap) {
+    let doomed: Vec<HeaderName> =
+        trailers.keys().filter(|name| is_internal(name.as_str())).cloned().collect();
+    for name in &doomed {
+        trailers.remove(name);
+    }
+}
+
 /// What [`remove_connection_fields`] found.
 #[derive(Debug, Default)]
 pub(super) struct Removed {

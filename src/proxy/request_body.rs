@@ -10,6 +10,8 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
+use super::headers::remove_internal_fields;
+
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
@@ -107,7 +109,10 @@ impl RequestBody {
                 Ok(Frame::data(bytes))
             })),
             Source::Incoming(body) => {
-                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                let mut frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                if let Some(Ok(frame)) = &mut frame {
+                    frame.trailers_mut().into_iter().for_each(remove_internal_fields);
+                }
                 let ended = frame.is_none() || body.is_end_stream();
                 if let Some(replay) = &self.replay {
                     replay.note(frame.as_ref(), ended);

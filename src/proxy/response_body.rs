@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
+use super::headers::remove_internal_fields;
 use super::pending::Pending;
 use super::request_body::BodyError;
 use super::upstream::Lease;
@@ -78,7 +79,10 @@ impl Body for ResponseBody {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Ended(_) => Poll::Ready(None),
             Self::Upstream(streamed) => {
-                let frame = ready!(Pin::new(&mut streamed.incoming).poll_frame(cx));
+                let mut frame = ready!(Pin::new(&mut streamed.incoming).poll_frame(cx));
+                if let Some(Ok(frame)) = &mut frame {
+                    frame.trailers_mut().into_iter().for_each(remove_internal_fields);
+                }
                 match &frame {
                     Some(Err(_)) => streamed.break_off(),
                     None => streamed.end(),

@@ -92,6 +92,27 @@ def test_internal_fields_of_clients_do_not_pass(origin: Origin, before_origin: H
         assert [n for n in names if n.startswith(b"hopwise")] == [b"hopwiser"]
 
 
+def test_internal_fields_do_not_pass_as_trailers(origin: Origin, before_origin: Hopwise) -> None:
+    message = raw(
+        f"POST {ECHO} HTTP/1.1",
+        "Host: gateway.example",
+        "TE: trailers",
+        "Connection: TE",
+        "Transfer-Encoding: chunked",
+        "Trailer: X-Sum, hopwise-hop",
+        body=b"3\r\nabc\r\n0\r\nX-Sum: 6\r\nhopwise-hop: 1\r\n\r\n",
+    )
+    reply = raw(
+        "HTTP/1.1 200 OK",
+        "Trailer: X-Sum, hopwise-node",
+        "Transfer-Encoding: chunked",
+        body=b"3\r\nabc\r\n0\r\nX-Sum: 9\r\nhopwise-node: liar\r\n\r\n",
+    )
+    received, response = through(before_origin, origin, message, scripted(reply))
+    for trailers in (received.trailers, response.trailers):
+        assert [name.lower() for name, _ in trailers] == [b"x-sum"]
+
+
 def test_a_client_sees_no_internal_fields(origin: Origin, before_origin: Hopwise) -> None:
     reply = answer("200 OK", "hopwise-node: liar", "hopwise_hop: 7")
     for target in (ECHO, "/healthz"):
