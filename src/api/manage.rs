@@ -7,6 +7,7 @@ use crate::problem::Problem;
 use crate::proxy::admit::Admitted;
 use crate::proxy::answer::{Refused, json, next_request_id, with_type};
 use crate::proxy::response_body::ResponseBody;
+use crate::scheduling::policy::Architecture;
 use crate::scheduling::view::NodeView;
 use crate::state::State;
 
@@ -22,6 +23,9 @@ use super::wire::{ReloadRequest, function_in_query, parse_thresholds};
 
 /// Most durations per function and architecture in an answer of `/durations`.
 const DURATIONS_MAX: usize = 1000;
+
+/// Most durations in the whole answer: with very many functions, each shows fewer.
+const DURATIONS_TOTAL_MAX: usize = 100_000;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -65,7 +69,13 @@ pub(super) fn durations(
 ) -> Result<Response<ResponseBody>, Refused> {
     let function = function_in_query(query)?;
     let now = state.now();
-    let views = state.scheduler().view_durations(function, DURATIONS_MAX, now);
+    let mut scheduler = state.scheduler();
+    let lists =
+        Architecture::ALL.len() * if function.is_some() { 1 } else { scheduler.functions() };
+    let limit = DURATIONS_MAX.min(DURATIONS_TOTAL_MAX / lists.max(1));
+    let views = scheduler.view_durations(function, limit, now);
+    // The document is written when nobody waits for the scheduler any more.
+    drop(scheduler);
     Ok(json(StatusCode::OK, &durations_document(views)))
 }
 

@@ -73,6 +73,11 @@ pub struct NodeView {
 }
 
 impl<R: Rng> Scheduler<R> {
+    /// How many functions are remembered.
+    pub fn functions(&self) -> usize {
+        self.functions.len()
+    }
+
     /// Every function seen, by name.
     pub fn view_functions(&mut self, now: Time) -> Vec<FunctionView> {
         self.tick(now);
