@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 /// A TCP stream whose end of input is an error where the peer has refused what we sent.
 ///
 /// When a server closes an idle connection just as a request is on its way, its kernel answers
-/// that request with RST: nobody has read it, so sending it elsewhere is safe. But the FIN came
+/// that request with RST: nobody has read all of it, so it is sent elsewhere. But the FIN came
 /// first, so a plain read reports an orderly end, which may as well mean that the server read the
 /// request and died over it. The socket's pending error tells the two apart.
 #[derive(Debug)]

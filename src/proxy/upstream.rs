@@ -336,6 +336,8 @@ fn classify(error: hyper::Error, saved: Saved, sent: &Option<Rc<Replay>>) -> Fai
     if sent.as_ref().is_some_and(|sent| sent.client_failed()) {
         return Failure::ClientAborted;
     }
+    // A reset means that something sent was never read. That it was all of it is certain only of a
+    // request that went out in one piece.
     let unread = io_kind(&error).is_some_and(|kind| {
         matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
     });
