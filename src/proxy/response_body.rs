@@ -67,6 +67,15 @@ impl Streamed {
     }
 }
 
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        // Neither ended nor broken off: nobody is there any more to read it.
+        if let Some(lease) = &self.lease {
+            lease.count_client_abort();
+        }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;

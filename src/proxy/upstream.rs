@@ -243,6 +243,15 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// Notes that the client of this exchange went away before its end.
+    pub(super) fn count_client_abort(&self) {
+        if let Some(home) = self.home.upgrade() {
+            home.state.metrics.client_aborts.inc();
+        }
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(gate) = self.gate.take() {

@@ -236,6 +236,28 @@ def test_an_answer_cut_by_the_gateway_is_cut_for_the_client(
     assert before_origin.metrics().get(family, 0) == before.get(family, 0), "not the client's fault"
 
 
+def test_a_client_that_leaves_before_the_end_is_counted(
+    origin: Origin, before_origin: Hopwise
+) -> None:
+    run = new_run()
+    before = before_origin.metrics().get("hopwise_client_aborts_total", 0.0)
+
+    def endless(wire: Wire, _: Received) -> bool:
+        wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        while True:  # until nobody reads any more, which is an error here
+            wire.send(bytes(1 << 16))
+
+    origin.scripts[run] = endless
+    with connect(before_origin.data, CLIENT) as wire:
+        wire.send(raw_head("GET", "/function/x", f"X-Run: {run}"))
+        wire.response_head()
+
+    def counted() -> bool:
+        return before_origin.metrics()["hopwise_client_aborts_total"] == before + 1
+
+    eventually(counted, "it is counted as the client's doing")
+
+
 def test_websocket_through_the_real_gateway(gateway: Gateway, before_gateway: Hopwise) -> None:
     # More than any read buffer, with bytes that are no text.
     messages: list[str | bytes] = ["hello", "käse", b"\0\xff\r\n", b"\1" * 300_000, ""]
