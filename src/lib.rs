@@ -44,5 +44,6 @@ pub mod metrics;
 pub mod problem;
 pub mod proxy;
 pub mod scheduling;
+pub mod sim;
 pub mod state;
 pub mod topology;

@@ -201,27 +201,65 @@ impl Default for TailRatioRule {
     }
 }
 
+/// How dynamic mode chooses an architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DynamicRule {
+    /// The documented rule: by how skewed response times are; see [`super::tail_ratio`].
+    #[default]
+    TailRatio,
+    /// By which would be faster.
+    Adaptive,
+}
+
+impl DynamicRule {
+    /// Every rule.
+    pub const ALL: [Self; 2] = [Self::TailRatio, Self::Adaptive];
+
+    /// The name in configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TailRatio => "tail_ratio",
+            Self::Adaptive => "adaptive",
+        }
+    }
+}
+
+impl FromStr for DynamicRule {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|rule| rule.as_str() == text).ok_or(())
+    }
+}
+
 /// How a target is chosen among candidates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Selection {
     /// Probability proportional to the inverse of the mean response time.
     #[default]
     Weighted,
+    /// The least predicted completion time.
+    Predictive,
     /// The less busy of two drawn at random.
     LeastRequest,
+    /// The better of two drawn at random by peak-sensitive response time times what is there.
+    PeakEwma,
     /// Uniform.
     Random,
 }
 
 impl Selection {
     /// Every way of selecting.
-    pub const ALL: [Self; 3] = [Self::Weighted, Self::LeastRequest, Self::Random];
+    pub const ALL: [Self; 5] =
+        [Self::Weighted, Self::Predictive, Self::LeastRequest, Self::PeakEwma, Self::Random];
 
     /// The name in configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Weighted => "weighted",
+            Self::Predictive => "predictive",
             Self::LeastRequest => "least_request",
+            Self::PeakEwma => "peak_ewma",
             Self::Random => "random",
         }
     }
