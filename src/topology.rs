@@ -123,7 +123,7 @@ impl Address {
 }
 
 /// Position of a node in one [`Topology`]; it has no meaning in another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct NodeIndex(u32);
 
 impl NodeIndex {

@@ -96,6 +96,7 @@ fn policy(raw: &Raw<'_>, offload: OffloadRule) -> Policy {
         hop_limit: raw.hop_limit,
         offload,
         selection: raw.selection,
+        rule: Default::default(),
         tail_ratio: raw.tail_ratio,
     }
 }

@@ -285,6 +285,8 @@ pub struct Policy {
     /// How a target is chosen.
     pub selection: Selection,
     /// How dynamic mode chooses.
+    pub rule: DynamicRule,
+    /// Numbers of [`DynamicRule::TailRatio`].
     pub tail_ratio: TailRatioRule,
 }
 
@@ -296,6 +298,7 @@ impl Policy {
             hop_limit: HopLimit::default(),
             offload: OffloadRule::default(),
             selection: Selection::default(),
+            rule: DynamicRule::default(),
             tail_ratio: TailRatioRule::default(),
         }
     }

@@ -72,7 +72,9 @@ pub(super) fn choose<R: Rng>(
     match selection {
         Selection::Weighted => weighted(chosen, rng),
         Selection::Random => pick(&shortlist, count, rng).map(|c| c.node),
-        Selection::LeastRequest | Selection::PeakEwma | Selection::Predictive if count <= 1 => chosen.next().map(|c| c.node),
+        Selection::LeastRequest | Selection::PeakEwma | Selection::Predictive if count <= 1 => {
+            chosen.next().map(|c| c.node)
+        }
         Selection::LeastRequest | Selection::PeakEwma | Selection::Predictive => {
             let first = pick(&shortlist, count, rng)?;
             let second = pick(&shortlist, count, rng)?;

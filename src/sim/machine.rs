@@ -58,6 +58,10 @@ impl Processor {
         self.machine.cores
     }
 
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
     pub(super) fn speed(&self) -> f64 {
         self.machine.speed / self.slowed
     }
@@ -118,14 +122,27 @@ impl Processor {
         cold_start: Option<ColdStart>,
         now: Nanos,
     ) -> Nanos {
-        let Some(ColdStart { takes, keep_warm }) = cold_start else { return 0 };
+        let wait = self.would_wait(function, cold_start, now);
         let warmth = &mut self.warm[function];
-        let idle = warmth.running == 0 && now - warmth.last_end > keep_warm.as_nanos() as Nanos;
-        if warmth.ready.is_none() || idle {
-            warmth.ready = Some(now + takes.as_nanos() as Nanos);
-        }
+        warmth.ready = Some(now + wait);
         warmth.running += 1;
-        warmth.ready.unwrap_or(now).saturating_sub(now)
+        wait
+    }
+
+    /// What [`Self::wait_for_start`] would answer.
+    pub(super) fn would_wait(
+        &self,
+        function: usize,
+        cold_start: Option<ColdStart>,
+        now: Nanos,
+    ) -> Nanos {
+        let Some(ColdStart { takes, keep_warm }) = cold_start else { return 0 };
+        let warmth = self.warm[function];
+        let idle = now - warmth.last_end > keep_warm.as_nanos() as Nanos;
+        match warmth.ready {
+            Some(ready) if warmth.running > 0 || !idle => ready.saturating_sub(now),
+            _ => takes.as_nanos() as Nanos,
+        }
     }
 
     /// Notes that an invocation of `function` has left.

@@ -4,9 +4,14 @@
 pub mod contender;
 pub mod scenario;
 
+mod call;
+mod fleet;
 mod machine;
+mod oracle;
 mod queue;
+mod trace;
 mod workload;
+mod world;
 
 use std::time::Duration;
 
@@ -66,7 +71,5 @@ pub struct Run {
 /// Runs one trial; `progress` hears now and then how many invocations have ended, and how much of
 /// the simulated time has passed.
 pub fn run(trial: &Trial<'_>, progress: &mut dyn FnMut(u64, Duration)) -> Run {
-    let _ = trial;
-    progress(0, Duration::ZERO);
-    Run { samples: Vec::new(), total: Duration::ZERO, trace_hash: 0 }
+    world::World::new(*trial).run(progress)
 }

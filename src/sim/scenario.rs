@@ -15,10 +15,10 @@ pub struct Scenario {
     pub name: String,
     /// Topology and rules, as every node reads them; the node of this snapshot is not special.
     pub snapshot: Snapshot,
+    /// The text that snapshot came from, for those that follow when nodes leave.
+    pub text: ConfigText,
     /// The machine of each node, by [`NodeIndex`].
     pub machines: Vec<Machine>,
-    /// The ways between them.
-    pub network: Network,
     /// What varies, apart from entry and load.
     pub cells: Vec<Cell>,
     /// Where invocations come in.
@@ -29,11 +29,22 @@ pub struct Scenario {
     pub length: Length,
 }
 
+/// A configuration in parts, so that a node can be left out.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigText {
+    /// Everything but the topology's nodes; ends with the key `topology:`.
+    pub head: String,
+    /// The entry of each node, by [`NodeIndex`].
+    pub nodes: Vec<String>,
+}
+
 /// One row of conditions.
 #[derive(Debug, Clone)]
 pub struct Cell {
     /// Its name.
     pub name: String,
+    /// The ways between machines.
+    pub network: Network,
     /// Functions, each drawn with probability proportional to its weight.
     pub functions: Vec<Function>,
     /// What goes wrong.

@@ -1,0 +1,93 @@
+//! Invocations on their way.
+
+use crate::scheduling::estimate::LoadReport;
+use crate::scheduling::policy::Architecture;
+use crate::scheduling::route::{Outcome, Stage, Ticket};
+
+use super::queue::Nanos;
+
+/// A machine, by the position of its node in the scenario's own topology.
+pub(super) type MachineId = u32;
+
+/// One invocation, from its client and back.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) function: u16,
+    pub(super) client: u32,
+    pub(super) demand_s: f64,
+    pub(super) issued: Nanos,
+    pub(super) entry: MachineId,
+    pub(super) architecture: Option<Architecture>,
+    /// Sidecars that hold an exchange open for it, the entry node first.
+    pub(super) frames: Vec<Frame>,
+    /// Nodes it has passed, as the header between sidecars says.
+    pub(super) path: Vec<MachineId>,
+    /// Where it is on its way to, and what is asked there.
+    pub(super) bound_for: (MachineId, Stage),
+    /// Where it ran, and what that node said of itself.
+    pub(super) ran: Option<(MachineId, LoadReport)>,
+    pub(super) outcome: Outcome,
+    /// Tells it from earlier owners of its place.
+    pub(super) serial: u32,
+}
+
+/// What one sidecar remembers of it.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) node: MachineId,
+    pub(super) stage: Stage,
+    /// The architecture it came with, and on further attempts the one first wanted.
+    pub(super) architecture: Option<Architecture>,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) avoid: Vec<MachineId>,
+    /// Whom the current attempt is addressed to.
+    pub(super) asked: MachineId,
+    /// Whether this node was on its path when it came in.
+    pub(super) passed_here: bool,
+    /// When the current attempt began.
+    pub(super) begun: Nanos,
+}
+
+/// All calls on their way, in places that are used again.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    places: Vec<Option<Call>>,
+    vacant: Vec<u32>,
+    serial: u32,
+}
+
+/// The name of a call on its way; stale once the call has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CallId {
+    pub(super) place: u32,
+    pub(super) serial: u32,
+}
+
+impl Calls {
+    pub(super) fn insert(&mut self, mut call: Call) -> CallId {
+        self.serial = self.serial.wrapping_add(1);
+        call.serial = self.serial;
+        let place = self.vacant.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() as u32 - 1
+        });
+        self.places[place as usize] = Some(call);
+        CallId { place, serial: self.serial }
+    }
+
+    pub(super) fn get(&mut self, id: CallId) -> Option<&mut Call> {
+        self.places[id.place as usize].as_mut().filter(|call| call.serial == id.serial)
+    }
+
+    /// The call that holds `place` now.
+    pub(super) fn at(&self, place: u32) -> Option<CallId> {
+        let call = self.places[place as usize].as_ref()?;
+        Some(CallId { place, serial: call.serial })
+    }
+
+    pub(super) fn remove(&mut self, id: CallId) -> Option<Call> {
+        self.get(id)?;
+        self.vacant.push(id.place);
+        self.places[id.place as usize].take()
+    }
+}

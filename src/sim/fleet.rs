@@ -1,0 +1,238 @@
+//! The nodes of a simulated fleet: their schedulers, their machines, and what ails them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_pcg::Pcg64;
+
+use super::call::MachineId;
+use super::contender::Contender;
+use super::machine::Processor;
+use super::queue::Nanos;
+use super::scenario::{Cell, Scenario};
+use crate::config::{Change, Snapshot};
+use crate::scheduling::estimate::LoadReport;
+use crate::scheduling::policy::{DynamicRule, OffloadRule, Policy, Selection};
+use crate::scheduling::route::{Decision, Invocation};
+use crate::scheduling::{Scheduler, Site, Time};
+use crate::topology::{NodeIndex, Slot};
+
+/// Load above which the earlier scheduler offloads, in processes that run or wait.
+const REFERENCE_LOAD_THRESH: f64 = 2.0;
+/// Time constant of its load average.
+const LOAD_AVERAGE_S: f64 = 60.0;
+/// How often a live sidecar samples its host.
+const HOST_SAMPLE: Nanos = 1_000_000_000;
+
+/// One node.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) site: Site,
+    pub(super) scheduler: Scheduler<Pcg64>,
+    pub(super) processor: Processor,
+    pub(super) ails: Ails,
+    /// Requests on their way to it that are to run there; only a clairvoyant sees them.
+    pub(super) coming: u32,
+    load: LoadMeter,
+}
+
+/// What is wrong with a node.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ails {
+    pub(super) stopped: bool,
+    pub(super) cut_off: bool,
+    pub(super) left: bool,
+    pub(super) silent: f64,
+    pub(super) failing: f64,
+}
+
+/// Load of the host as a live node would see it: too late, and averaged.
+#[derive(Debug, Clone, Copy, Default)]
+struct LoadMeter {
+    updated: Nanos,
+    average: f64,
+    busy_core_ns: f64,
+    sampled: Nanos,
+    cpu_share: f64,
+}
+
+impl Member {
+    /// Notes how many run here since the last change, before it changes.
+    pub(super) fn meter(&mut self, now: Nanos) {
+        let running = self.processor.running() as f64;
+        let meter = &mut self.load;
+        let elapsed = (now - meter.updated) as f64;
+        let decay = (-elapsed * 1e-9 / LOAD_AVERAGE_S).exp();
+        meter.average = running + (meter.average - running) * decay;
+        meter.busy_core_ns += elapsed * running.min(f64::from(self.processor.cores()));
+        meter.updated = now;
+        if now - meter.sampled >= HOST_SAMPLE {
+            let whole = (now - meter.sampled) as f64 * f64::from(self.processor.cores());
+            meter.cpu_share = meter.busy_core_ns / whole.max(1.0);
+            meter.busy_core_ns = 0.0;
+            meter.sampled = now;
+        }
+    }
+
+    /// What its scheduler is told of its host.
+    pub(super) fn cpu_share(&self, contender: Contender) -> f64 {
+        match contender {
+            Contender::Reference(_) => self.load.average,
+            _ => self.load.cpu_share,
+        }
+    }
+}
+
+/// All of them, and which position in the current topology each has.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) members: Vec<Member>,
+    snapshot: Snapshot,
+    index_of: Vec<Option<NodeIndex>>,
+    machine_of: Vec<MachineId>,
+}
+
+impl Fleet {
+    pub(super) fn new(scenario: &Scenario, cell: &Cell, contender: Contender, seed: u64) -> Self {
+        let mut snapshot = scenario.snapshot.clone();
+        snapshot.site.policy = policy_of(contender, snapshot.site.policy);
+        let topology = Arc::clone(&snapshot.site.topology);
+        let members = topology.everyone().iter().zip(&scenario.machines).enumerate();
+        let members = members.map(|(i, (&here, &machine))| {
+            let rng = Pcg64::new(u128::from(seed) << 64 | i as u128, 0x5eed);
+            let mut scheduler = Scheduler::new(snapshot.limits.functions, rng);
+            scheduler.adopt(&topology);
+            Member {
+                site: Site { here, ..snapshot.site.clone() },
+                scheduler,
+                processor: Processor::new(machine, cell.functions.len()),
+                ails: Ails::default(),
+                coming: 0,
+                load: LoadMeter::default(),
+            }
+        });
+        Self {
+            members: members.collect(),
+            index_of: topology.everyone().iter().copied().map(Some).collect(),
+            machine_of: (0..topology.nodes().len() as u32).collect(),
+            snapshot,
+        }
+    }
+
+    /// The position of a machine in the topology now in force.
+    pub(super) fn index_of(&self, machine: MachineId) -> Option<NodeIndex> {
+        self.index_of[machine as usize]
+    }
+
+    pub(super) fn machine_of(&self, index: NodeIndex) -> MachineId {
+        self.machine_of[index.as_usize()]
+    }
+
+    pub(super) fn member(&mut self, machine: MachineId) -> &mut Member {
+        &mut self.members[machine as usize]
+    }
+
+    pub(super) fn slot_of(&self, machine: MachineId) -> Option<Slot> {
+        let index = self.index_of(machine)?;
+        Some(self.snapshot.site.topology.node(index).slot)
+    }
+
+    /// This machine, or the next one whose node clients can reach.
+    pub(super) fn next_in_service(&self, machine: MachineId) -> MachineId {
+        let count = self.members.len() as u32;
+        let up = |id: &MachineId| {
+            let Ails { stopped, left, .. } = self.members[*id as usize].ails;
+            !stopped && !left
+        };
+        (0..count).map(|step| (machine + step) % count).find(up).unwrap_or(machine)
+    }
+
+    /// `path` and `avoid` as positions in the topology now in force.
+    pub(super) fn translate<'k>(
+        &self,
+        path: &[MachineId],
+        avoid: &[MachineId],
+        known: &'k mut [NodeIndex],
+    ) -> (&'k [NodeIndex], &'k [NodeIndex]) {
+        let (first, second) = known.split_at_mut(known.len() / 2);
+        (self.translated(path, first), self.translated(avoid, second))
+    }
+
+    fn translated<'k>(
+        &self,
+        machines: &[MachineId],
+        known: &'k mut [NodeIndex],
+    ) -> &'k [NodeIndex] {
+        let mut count = 0;
+        let indices = machines.iter().filter_map(|machine| self.index_of(*machine));
+        for (place, index) in known.iter_mut().zip(indices) {
+            *place = index;
+            count += 1;
+        }
+        &known[..count]
+    }
+
+    pub(super) fn decide(
+        &mut self,
+        machine: MachineId,
+        invocation: &Invocation<'_>,
+        contender: Contender,
+        now: Nanos,
+    ) -> Decision {
+        let member = self.member(machine);
+        member.meter(now);
+        let cpu_share = member.cpu_share(contender);
+        member.scheduler.decide(&member.site, invocation, cpu_share, Self::now(now))
+    }
+
+    /// What a node says of itself, for an invocation that ran there.
+    pub(super) fn report(&mut self, machine: MachineId, ran: Option<Nanos>) -> LoadReport {
+        let member = self.member(machine);
+        LoadReport {
+            in_flight: member.scheduler.in_flight(member.site.node().slot),
+            cores: member.processor.cores(),
+            execution: ran.map(Duration::from_nanos),
+        }
+    }
+
+    /// Reads the configuration again at every node, without those that have left.
+    pub(super) fn reconfigure(&mut self, scenario: &Scenario) {
+        let left = |machine: usize| self.members[machine].ails.left;
+        let there: Vec<usize> = (0..self.members.len()).filter(|m| !left(*m)).collect();
+        let mut text = scenario.text.head.clone();
+        there.iter().for_each(|machine| text.push_str(&scenario.text.nodes[*machine]));
+        let Ok(mut next) = self.snapshot.with(&Change::Text(text)) else { return };
+        next.site.policy = self.snapshot.site.policy;
+        self.index_of.fill(None);
+        self.machine_of = there.iter().map(|machine| *machine as MachineId).collect();
+        for (&index, &machine) in next.site.topology.everyone().iter().zip(&there) {
+            self.index_of[machine] = Some(index);
+            let member = &mut self.members[machine];
+            member.site = Site { here: index, ..next.site.clone() };
+            member.scheduler.adopt(&next.site.topology);
+        }
+        self.snapshot = next;
+    }
+
+    pub(super) fn now(now: Nanos) -> Time {
+        Time::after_origin(Duration::from_nanos(now))
+    }
+}
+
+/// The rules that a contender follows, in place of those of the scenario.
+fn policy_of(contender: Contender, policy: Policy) -> Policy {
+    match contender {
+        Contender::Clairvoyant => policy,
+        Contender::Hopwise(mode, rule, selection) => Policy { mode, rule, selection, ..policy },
+        Contender::Reference(mode) => Policy {
+            offload: OffloadRule {
+                enabled: true,
+                cpu_thresh: REFERENCE_LOAD_THRESH,
+                load_thresh: f64::INFINITY,
+            },
+            selection: Selection::Weighted,
+            rule: DynamicRule::TailRatio,
+            ..Policy::new(mode)
+        },
+    }
+}

@@ -1,0 +1,559 @@
+//! The simulated world: events, and what each does.
+
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+
+use super::call::{Call, CallId, Calls, Frame, MachineId};
+use super::contender::Contender;
+use super::fleet::Fleet;
+use super::oracle;
+use super::queue::{Nanos, Queue};
+use super::scenario::{FaultKind, LoadKind};
+use super::trace::Trace;
+use super::{Run, Sample, Trial, workload};
+use crate::scheduling::estimate::LoadReport;
+use crate::scheduling::policy::Architecture;
+use crate::scheduling::route::{Invocation, Outcome, Stage, Step, Ticket};
+use crate::topology::NodeIndex;
+
+/// Bytes of a message beside its body.
+const HEAD_BYTES: u32 = 500;
+/// Nodes on a path at most: the entry, and one for each hop there may be.
+const PATH_MAX: usize = 10;
+
+/// What happens.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Event {
+    /// A client calls.
+    Issue { client: u32 },
+    /// The next arrival of an open load.
+    Arrival,
+    /// A request reaches the node it is bound for.
+    Arrive(CallId),
+    /// A function has been started for a request.
+    Started(CallId),
+    /// The first invocation at a machine ends, if nothing has changed there.
+    Finish { machine: MachineId, epoch: u32 },
+    /// An answer reaches the sidecar that waits for it.
+    Answered(CallId),
+    /// The sidecar that waits learns that nothing ran.
+    Refused(CallId),
+    /// A fault begins or ends.
+    Fault { index: u32, begins: bool },
+}
+
+/// Everything there is in a trial.
+pub(super) struct World<'a> {
+    pub(super) trial: Trial<'a>,
+    pub(super) fleet: Fleet,
+    pub(super) calls: Calls,
+    pub(super) queue: Queue<Event>,
+    workload: Pcg64,
+    chance: Pcg64,
+    trace: Trace,
+    samples: Vec<Sample>,
+    clients: u32,
+    replayed: usize,
+    connect_timeout: Nanos,
+}
+
+fn nanos(duration: Duration) -> Nanos {
+    duration.as_nanos() as Nanos
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(trial: Trial<'a>) -> Self {
+        let Trial { scenario, cell, contender, seed, .. } = trial;
+        // Streams of their own, so that policies are compared under the same demands.
+        let mut world = Self {
+            trial,
+            fleet: Fleet::new(scenario, cell, contender, seed),
+            calls: Calls::default(),
+            queue: Queue::new(),
+            workload: Pcg64::seed_from_u64(seed),
+            chance: Pcg64::seed_from_u64(!seed),
+            trace: Trace::new(),
+            samples: Vec::new(),
+            clients: 0,
+            replayed: 0,
+            connect_timeout: nanos(scenario.snapshot.timeouts.connect),
+        };
+        world.start_clients();
+        for (index, fault) in cell.faults.iter().enumerate() {
+            let index = index as u32;
+            world.queue.push_after(nanos(fault.at), Event::Fault { index, begins: true });
+        }
+        world
+    }
+
+    /// Lets it run to its end.
+    pub(super) fn run(mut self, progress: &mut dyn FnMut(u64, Duration)) -> Run {
+        let length = self.trial.scenario.length;
+        let mut heard = 0;
+        while let Some(event) = self.queue.pop() {
+            self.handle(event);
+            let ended = self.samples.len() as u64;
+            if ended >= heard + 1000 {
+                heard = ended;
+                progress(ended, Duration::from_nanos(self.queue.now()));
+            }
+            if ended >= length.invocations && self.queue.now() >= nanos(length.time) {
+                break;
+            }
+        }
+        let ends = self.samples.iter().map(|sample| sample.issued + sample.took);
+        let total = ends.max().unwrap_or_default();
+        Run { samples: self.samples, total, trace_hash: self.trace.hash() }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Issue { client } => self.issue(client, None),
+            Event::Arrival => self.handle_arrival(),
+            Event::Arrive(id) => self.handle_request(id),
+            Event::Started(id) => self.execute(id),
+            Event::Finish { machine, epoch } => self.handle_finish(machine, epoch),
+            Event::Answered(id) => self.handle_answer(id),
+            Event::Refused(id) => self.handle_refusal(id),
+            Event::Fault { index, begins } => self.handle_fault(index, begins),
+        }
+    }
+
+    fn start_clients(&mut self) {
+        match &self.trial.load.kind {
+            LoadKind::Closed { phases, .. } => {
+                let mut client = 0;
+                for (from, clients) in phases {
+                    while client < *clients {
+                        self.queue.push_after(nanos(*from), Event::Issue { client });
+                        client += 1;
+                    }
+                }
+            }
+            LoadKind::Open(rate) => {
+                if let Some(delay) = workload::next_arrival(rate, 0, &mut self.workload) {
+                    self.queue.push_after(delay, Event::Arrival);
+                }
+            }
+            LoadKind::Replay(arrivals) => {
+                if let Some((first, _)) = arrivals.first() {
+                    self.queue.push_after(nanos(*first), Event::Arrival);
+                }
+            }
+        }
+    }
+
+    fn handle_arrival(&mut self) {
+        let now = self.queue.now();
+        self.clients += 1;
+        let client = self.clients;
+        match &self.trial.load.kind {
+            LoadKind::Open(rate) => {
+                self.issue(client, None);
+                if let Some(delay) = workload::next_arrival(rate, now, &mut self.workload) {
+                    self.queue.push_after(delay, Event::Arrival);
+                }
+            }
+            LoadKind::Replay(arrivals) => {
+                let functions = self.trial.cell.functions.len();
+                let function = arrivals[self.replayed].1 as usize % functions;
+                self.issue(client, Some(function));
+                self.replayed += 1;
+                if let Some((next, _)) = arrivals.get(self.replayed) {
+                    self.queue.push_after(nanos(*next).saturating_sub(now), Event::Arrival);
+                }
+            }
+            LoadKind::Closed { .. } => {}
+        }
+    }
+
+    /// Whether a closed load has so many clients now that this one goes on.
+    fn client_stays(&self, client: u32) -> bool {
+        let LoadKind::Closed { phases, .. } = &self.trial.load.kind else { return false };
+        let now = self.queue.now();
+        let begun = phases.iter().rev().find(|(from, _)| nanos(*from) <= now);
+        begun.is_some_and(|(_, clients)| client < *clients)
+    }
+
+    fn issue(&mut self, client: u32, function: Option<usize>) {
+        let now = self.queue.now();
+        let rng = &mut self.workload;
+        let function = function.unwrap_or_else(|| workload::function(self.trial.cell, rng));
+        let demand_s = workload::demand_s(self.trial.cell.functions[function].demand, rng);
+        let entry = workload::entry(self.trial.entry, now, rng).as_usize() as MachineId;
+        let entry = self.fleet.next_in_service(entry);
+        let call = Call {
+            function: function as u16,
+            client,
+            demand_s,
+            issued: now,
+            entry,
+            architecture: None,
+            frames: Vec::new(),
+            path: Vec::new(),
+            bound_for: (entry, Stage::Entry),
+            ran: None,
+            outcome: Outcome::Good,
+            serial: 0,
+        };
+        let id = self.calls.insert(call);
+        self.trace.note(&[1, now, u64::from(entry), demand_s.to_bits()]);
+        if self.trial.contender == Contender::Clairvoyant {
+            let target = oracle::target(self, entry, function);
+            self.hold(id, entry, None);
+            self.send(id, entry, target, Stage::Execute);
+        } else {
+            self.handle_request(id);
+        }
+    }
+
+    /// A request has reached the node it is bound for.
+    fn handle_request(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id) else { return };
+        let (node, stage) = call.bound_for;
+        let remote = !call.frames.is_empty();
+        let architecture = call.architecture;
+        if remote && stage == Stage::Execute {
+            self.fleet.member(node).coming -= 1;
+        }
+        let ails = self.fleet.member(node).ails;
+        if ails.stopped || ails.left {
+            let back = self.way_back(id, node);
+            self.queue.push_after(back, Event::Refused(id));
+            return;
+        }
+        self.hold(id, node, architecture);
+        if self.trial.contender == Contender::Clairvoyant {
+            self.run_here(id);
+        } else {
+            self.place(id);
+        }
+    }
+
+    /// Opens an exchange for a call at `node`.
+    fn hold(&mut self, id: CallId, node: MachineId, architecture: Option<Architecture>) {
+        let now = self.queue.now();
+        let Some(call) = self.calls.get(id) else { return };
+        call.frames.push(Frame {
+            node,
+            stage: call.bound_for.1,
+            architecture,
+            ticket: None,
+            avoid: Vec::new(),
+            asked: node,
+            passed_here: call.path.contains(&node),
+            begun: now,
+        });
+    }
+
+    /// Has the scheduler of the node that holds the call decide, and carries that out.
+    fn place(&mut self, id: CallId) {
+        let now = self.queue.now();
+        let Some(call) = self.calls.get(id) else { return };
+        let Some(frame) = call.frames.last() else { return };
+        let name = self.trial.cell.functions[usize::from(call.function)].name;
+        let mut known = [NodeIndex::default(); 2 * PATH_MAX];
+        let (path, avoid) = self.fleet.translate(&call.path, &frame.avoid, &mut known);
+        let invocation = Invocation {
+            function: name,
+            hop: (call.frames.len() - 1) as u8,
+            stage: frame.stage,
+            architecture: frame.architecture,
+            path,
+            passed_here: frame.passed_here,
+            avoid,
+            timed: true,
+        };
+        let node = frame.node;
+        let mut decision = self.fleet.decide(node, &invocation, self.trial.contender, now);
+        let wanted = decision.fallback_from.unwrap_or(decision.architecture);
+        let (index, stage) = match decision.step {
+            Step::RunHere => (None, Stage::Execute),
+            Step::Offload(index) => (Some(index), Stage::Execute),
+            Step::Delegate(index) => (Some(index), Stage::Schedule),
+            Step::Refuse(_) => return self.answer(id, Outcome::Failed),
+        };
+        let target = index.map(|index| self.fleet.machine_of(index));
+        let Some(call) = self.calls.get(id) else { return };
+        call.architecture = Some(decision.architecture);
+        let Some(frame) = call.frames.last_mut() else { return };
+        frame.architecture = Some(wanted);
+        frame.ticket = decision.ticket.take();
+        frame.asked = target.unwrap_or(node);
+        frame.begun = now;
+        self.trace.note(&[2, now, u64::from(node), u64::from(frame.asked), stage as u64]);
+        match target {
+            None => self.run_here(id),
+            Some(target) => self.send(id, node, target, stage),
+        }
+    }
+
+    /// Sends a call from one sidecar to another.
+    fn send(&mut self, id: CallId, from: MachineId, to: MachineId, stage: Stage) {
+        let Some(call) = self.calls.get(id) else { return };
+        call.bound_for = (to, stage);
+        call.path.retain(|node| stage != Stage::Execute || *node != to);
+        call.path.push(from);
+        let bytes = self.trial.cell.functions[usize::from(call.function)].bytes[0];
+        if stage == Stage::Execute {
+            self.fleet.member(to).coming += 1;
+        }
+        if self.is_cut(from, to) {
+            if stage == Stage::Execute {
+                self.fleet.member(to).coming -= 1;
+            }
+            self.queue.push_after(self.connect_timeout, Event::Refused(id));
+            return;
+        }
+        let mut delay = self.transit(from, to, bytes);
+        if matches!(self.trial.contender, Contender::Reference(_)) {
+            // A handshake before the request.
+            delay += 2 * self.transit(from, to, 0);
+        }
+        self.queue.push_after(delay, Event::Arrive(id));
+    }
+
+    pub(super) fn transit(&self, from: MachineId, to: MachineId, bytes: u32) -> Nanos {
+        if from == to {
+            return 0;
+        }
+        let network = &self.trial.cell.network;
+        let zones = (network.zone_of[from as usize], network.zone_of[to as usize]);
+        let bits = f64::from(bytes + HEAD_BYTES) * 8.0;
+        let on_wire = network.bandwidth.map_or(0.0, |rate| bits / rate * 1e9) as Nanos;
+        nanos(network.delays[zones.0][zones.1] + network.overhead) + on_wire
+    }
+
+    pub(super) fn is_cut(&self, from: MachineId, to: MachineId) -> bool {
+        let cut = |machine: MachineId| self.fleet.members[machine as usize].ails.cut_off;
+        from != to && (cut(from) || cut(to))
+    }
+
+    fn run_here(&mut self, id: CallId) {
+        let now = self.queue.now();
+        let Some(call) = self.calls.get(id) else { return };
+        let Some(frame) = call.frames.last_mut() else { return };
+        frame.begun = now;
+        let (node, function) = (frame.node, usize::from(call.function));
+        let failing = self.fleet.member(node).ails.failing;
+        if failing > 0.0 && self.chance.random::<f64>() < failing {
+            return self.answer_from(id, node, Outcome::Failed);
+        }
+        let cold_start = self.trial.cell.functions[function].cold_start;
+        let member = self.fleet.member(node);
+        match member.processor.wait_for_start(function, cold_start, now) {
+            0 => self.execute(id),
+            wait => self.queue.push_after(wait, Event::Started(id)),
+        }
+    }
+
+    fn execute(&mut self, id: CallId) {
+        let now = self.queue.now();
+        let Some(call) = self.calls.get(id) else { return };
+        let (demand_s, Some(frame)) = (call.demand_s, call.frames.last()) else { return };
+        let node = frame.node;
+        let member = self.fleet.member(node);
+        member.meter(now);
+        member.processor.start(id.place, demand_s, now);
+        self.foresee(node);
+    }
+
+    /// Puts the next end at `machine` on the calendar.
+    pub(super) fn foresee(&mut self, machine: MachineId) {
+        let processor = &self.fleet.member(machine).processor;
+        let epoch = processor.epoch;
+        if let Some(delay) = processor.next_end() {
+            self.queue.push_after(delay, Event::Finish { machine, epoch });
+        }
+    }
+
+    fn handle_finish(&mut self, machine: MachineId, epoch: u32) {
+        let now = self.queue.now();
+        let member = self.fleet.member(machine);
+        if member.processor.epoch != epoch {
+            return;
+        }
+        member.meter(now);
+        let place = member.processor.finish(now);
+        self.foresee(machine);
+        let Some(id) = place.and_then(|place| self.calls.at(place)) else { return };
+        let function = self.calls.get(id).map_or(0, |call| usize::from(call.function));
+        self.fleet.member(machine).processor.leave(function, now);
+        self.answer_from(id, machine, Outcome::Good);
+    }
+
+    /// The function has answered at `node`.
+    pub(super) fn answer_from(&mut self, id: CallId, node: MachineId, outcome: Outcome) {
+        let now = self.queue.now();
+        let Some(call) = self.calls.get(id) else { return };
+        let begun = call.frames.last().map_or(now, |frame| frame.begun);
+        let report = self.fleet.report(node, Some(now - begun));
+        let Some(call) = self.calls.get(id) else { return };
+        call.ran = Some((node, report));
+        self.trace.note(&[3, now, u64::from(node), u64::from(id.serial)]);
+        self.answer(id, outcome);
+    }
+
+    /// Closes the exchange at the node that holds the call, and answers the one before.
+    fn answer(&mut self, id: CallId, outcome: Outcome) {
+        let Some(call) = self.calls.get(id) else { return };
+        call.outcome = outcome;
+        let Some(frame) = call.frames.pop() else { return };
+        let remote = frame.asked != frame.node;
+        let report = call.ran.filter(|_| remote && outcome != Outcome::Lost);
+        let function = usize::from(call.function);
+        let waiting = call.frames.last().map(|frame| frame.node);
+        self.learn(frame.node, frame.asked, frame.ticket, outcome, report);
+        let Some(waiting) = waiting else { return self.end(id) };
+        let bytes = self.trial.cell.functions[function].bytes[1];
+        let mut delay = self.transit(frame.node, waiting, bytes);
+        if self.is_cut(frame.node, waiting) {
+            // The sender hears nothing more, and gives up when its segments stay unacknowledged.
+            delay += 2 * self.connect_timeout;
+            if let Some(call) = self.calls.get(id) {
+                call.outcome = Outcome::Lost;
+            }
+        }
+        self.queue.push_after(delay, Event::Answered(id));
+    }
+
+    fn handle_answer(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id) else { return };
+        let outcome = call.outcome;
+        self.answer(id, outcome);
+    }
+
+    /// Hands a ticket back, with what the answer said.
+    fn learn(
+        &mut self,
+        node: MachineId,
+        asked: MachineId,
+        ticket: Option<Ticket>,
+        outcome: Outcome,
+        ran: Option<(MachineId, LoadReport)>,
+    ) {
+        let now = Fleet::now(self.queue.now());
+        let said = ran.filter(|(runner, _)| {
+            let silent = self.fleet.members[*runner as usize].ails.silent;
+            silent <= 0.0 || self.chance.random::<f64>() >= silent
+        });
+        let direct = said.filter(|(runner, _)| *runner == asked).map(|(_, report)| report);
+        let seen = said.filter(|(runner, _)| *runner != asked);
+        let slot = seen.and_then(|(runner, _)| self.fleet.slot_of(runner));
+        let scheduler = &mut self.fleet.member(node).scheduler;
+        if let Some(ticket) = ticket {
+            scheduler.record(ticket, outcome, direct, now);
+        }
+        if let (Some((_, report)), Some(slot)) = (seen, slot) {
+            scheduler.observe(slot, report, now);
+        }
+    }
+
+    /// How long the sidecar that sent a call to `node` waits to hear that it is not there.
+    fn way_back(&mut self, id: CallId, node: MachineId) -> Nanos {
+        let Some(call) = self.calls.get(id) else { return 0 };
+        let waiting = call.frames.last().map(|frame| frame.node);
+        waiting.map_or(0, |waiting| self.transit(node, waiting, 0))
+    }
+
+    /// Nothing ran where it was sent: it is placed again by the node that sent it.
+    fn handle_refusal(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id) else { return };
+        let Some(frame) = call.frames.last_mut() else {
+            call.outcome = Outcome::Failed;
+            return self.end(id);
+        };
+        let (node, asked) = (frame.node, frame.asked);
+        frame.avoid.push(asked);
+        let ticket = frame.ticket.take();
+        call.path.retain(|passed| *passed != node);
+        self.learn(node, asked, ticket, Outcome::Unreachable, None);
+        if self.trial.contender == Contender::Clairvoyant {
+            let function = self.calls.get(id).map_or(0, |call| usize::from(call.function));
+            let target = oracle::target(self, node, function);
+            return self.send(id, node, target, Stage::Execute);
+        }
+        self.place(id);
+    }
+
+    /// The client has its answer, or none.
+    fn end(&mut self, id: CallId) {
+        let now = self.queue.now();
+        let Some(call) = self.calls.remove(id) else { return };
+        let at = |machine: MachineId| {
+            self.trial.scenario.snapshot.site.topology.everyone()[machine as usize]
+        };
+        self.samples.push(Sample {
+            issued: Duration::from_nanos(call.issued),
+            took: Duration::from_nanos(now - call.issued),
+            function: call.function,
+            entry: at(call.entry),
+            target: call.ran.map(|(machine, _)| at(machine)),
+            architecture: call.architecture,
+            good: call.outcome == Outcome::Good,
+        });
+        self.trace.note(&[4, now, call.issued, call.outcome as u64]);
+        if let LoadKind::Closed { think, .. } = self.trial.load.kind {
+            if self.client_stays(call.client) {
+                let mut pause = workload::exponential(think, &mut self.workload);
+                if call.outcome != Outcome::Good {
+                    // Nobody calls again in no time what has just failed.
+                    pause += RETRY_PAUSE;
+                }
+                self.queue.push_after(pause, Event::Issue { client: call.client });
+            }
+        }
+    }
+
+    fn handle_fault(&mut self, index: u32, begins: bool) {
+        let fault = self.trial.cell.faults[index as usize];
+        let machine = fault.node.as_usize() as MachineId;
+        let now = self.queue.now();
+        self.trace.note(&[5, now, u64::from(index), u64::from(begins)]);
+        let event = Event::Fault { index, begins: !begins };
+        if begins {
+            self.queue.push_after(nanos(fault.lasts), event);
+        } else if let Some(every) = fault.every {
+            self.queue.push_after(nanos(every.saturating_sub(fault.lasts)), event);
+        }
+        let member = self.fleet.member(machine);
+        let ails = &mut member.ails;
+        match fault.kind {
+            FaultKind::Slowed(factor) => {
+                member.meter(now);
+                member.processor.slow_down(if begins { factor } else { 1.0 }, now);
+                self.foresee(machine);
+            }
+            FaultKind::CutOff => ails.cut_off = begins,
+            FaultKind::Silent(share) => ails.silent = if begins { share } else { 0.0 },
+            FaultKind::Failing(share) => ails.failing = if begins { share } else { 0.0 },
+            FaultKind::Stopped => {
+                ails.stopped = begins;
+                if begins {
+                    self.lose_all(machine);
+                }
+            }
+            FaultKind::Left => {
+                ails.left = begins;
+                self.fleet.reconfigure(self.trial.scenario);
+            }
+        }
+    }
+
+    /// Everything that runs at `machine` is lost.
+    fn lose_all(&mut self, machine: MachineId) {
+        let now = self.queue.now();
+        let member = self.fleet.member(machine);
+        member.meter(now);
+        for place in member.processor.stop(now) {
+            if let Some(id) = self.calls.at(place) {
+                self.answer(id, Outcome::Lost);
+            }
+        }
+    }
+}
+
+/// Before a client calls again after a failure.
+const RETRY_PAUSE: Nanos = 100_000_000;
