@@ -115,7 +115,7 @@ impl State {
     pub fn report(&self, snapshot: &Snapshot, since: Option<Time>) -> LoadReport {
         let execution = since.map(|since| self.now().since(since));
         let in_flight = self.in_flight(snapshot);
-        LoadReport { in_flight, cores: self.cores, execution }
+        LoadReport { in_flight, cores: self.cores, execution, ..Default::default() }
     }
 
     /// Invocations running at this node's gateway.

@@ -97,6 +97,7 @@ fn policy(raw: &Raw<'_>, offload: OffloadRule) -> Policy {
         offload,
         selection: raw.selection,
         rule: Default::default(),
+        adaptive: Default::default(),
         tail_ratio: raw.tail_ratio,
     }
 }

@@ -219,7 +219,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 /// A load report as a header value: `in-flight=3, cores=2, execution-ms=12.345`.
 pub(crate) fn load_value(report: &LoadReport) -> Option<HeaderValue> {
-    let LoadReport { in_flight, cores, execution } = report;
+    let LoadReport { in_flight, cores, execution, .. } = report;
     let text = match execution {
         Some(execution) => {
             let ms = execution.as_secs_f64() * 1e3;
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_report_survives_the_header() {
         for execution in [None, Some(Duration::from_micros(12_345))] {
-            let report = LoadReport { in_flight: 3, cores: 2, execution };
+            let report = LoadReport { in_flight: 3, cores: 2, execution, ..LoadReport::default() };
             assert_eq!(read_load(&load_value(&report).unwrap()), Some(report));
         }
         for bad in ["", "in-flight", "in-flight=-1", "execution-ms=NaN", "execution-ms=-1"] {

@@ -5,18 +5,11 @@ use std::time::Duration;
 use crate::topology::Slot;
 
 use super::Time;
+use super::load::Load;
+pub use super::load::LoadReport;
+use super::route::Stage;
+use super::speed::Speed;
 use super::window::Window;
-
-/// What a node says of itself with every answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LoadReport {
-    /// Invocations running there, this one included.
-    pub in_flight: u32,
-    /// Cores the node may use.
-    pub cores: u16,
-    /// How long this invocation ran there, its gateway and function included.
-    pub execution: Option<Duration>,
-}
 
 /// The first pause after a node could not be reached; it doubles with each further failure.
 pub const UNREACHABLE_PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -39,10 +32,12 @@ pub struct NodeEstimate {
     pub placed: Window,
     /// Share of its recent answers that were good, 0 to 1.
     pub success: f64,
-    /// Invocations it has from us and has not answered.
+    /// Invocations it runs for us and has not answered.
     pub outstanding: u32,
-    /// Its last report, and when it came.
-    pub report: Option<(LoadReport, Time)>,
+    /// Invocations it places for us and has not answered.
+    pub placing: u32,
+    pub(super) load: Load,
+    pub(super) speed: Speed,
     /// Time on the way there and back, as response time less the execution time it reported.
     pub network: Option<Duration>,
     unreachable: Option<Pause>,
@@ -70,7 +65,9 @@ impl NodeEstimate {
             placed: Window::default(),
             success: 1.0,
             outstanding: 0,
-            report: None,
+            placing: 0,
+            load: Load::default(),
+            speed: Speed::default(),
             network: None,
             unreachable: None,
         }
@@ -86,11 +83,34 @@ impl NodeEstimate {
     /// What it said fades with age. Were it believed for ever, a node that was swamped once would
     /// be avoided, so it would not be heard again, so it would stay avoided.
     pub fn busy(&self, now: Time) -> f64 {
-        let reported = self.report.map_or(0.0, |(report, at)| {
+        let reported = self.load.report().map_or(0.0, |(report, at)| {
             let age = now.since(at).as_secs_f64() / REPORT_LIFE.as_secs_f64();
             f64::from(report.in_flight) * (1.0 - age).max(0.0)
         });
-        f64::from(self.outstanding).max(reported)
+        f64::from(self.outstanding + self.placing).max(reported)
+    }
+
+    /// Notes that an invocation was sent there.
+    pub(super) fn mark_sent(&mut self, stage: Stage, now: Time) {
+        if stage == Stage::Schedule {
+            self.placing += 1;
+            return;
+        }
+        self.outstanding += 1;
+        self.load.mark_sent(now);
+    }
+
+    /// Notes that it has answered, or will not.
+    pub(super) fn mark_ended(&mut self, stage: Stage) {
+        let count =
+            if stage == Stage::Schedule { &mut self.placing } else { &mut self.outstanding };
+        *count = count.saturating_sub(1);
+    }
+
+    /// Takes in what the node said of itself, which took half a round trip to come here.
+    pub(super) fn take_in(&mut self, report: LoadReport, now: Time) {
+        let transit = self.network.unwrap_or_default() / 2;
+        self.load.take_in(report, self.outstanding, transit, now.before(transit));
     }
 
     /// Notes that an attempt begun at `started` did not reach it: left alone for a while, longer
@@ -111,7 +131,8 @@ impl NodeEstimate {
     pub fn mark_answered(&mut self, report: Option<LoadReport>, took: Duration, now: Time) {
         self.unreachable = None;
         let Some(report) = report else { return };
-        self.report = Some((report, now));
+        // What it has answered has left.
+        self.take_in(LoadReport { in_flight: report.in_flight.saturating_sub(1), ..report }, now);
         if let Some(execution) = report.execution {
             let sample = took.saturating_sub(execution);
             self.network = Some(match self.network {
@@ -173,7 +194,8 @@ mod tests {
     #[test]
     fn what_a_node_said_of_its_load_fades() {
         let mut node = NodeEstimate::new(SLOT);
-        let report = LoadReport { in_flight: 8, cores: 2, execution: None };
+        // The one it answers and eight others.
+        let report = LoadReport { in_flight: 9, cores: 2, ..LoadReport::default() };
         node.mark_answered(Some(report), Duration::ZERO, Time::from_secs_f64(100.0));
         node.outstanding = 1;
         for (secs, busy) in [(99.0, 8.0), (100.0, 8.0), (105.0, 4.0), (110.0, 1.0), (999.0, 1.0)] {
@@ -184,8 +206,12 @@ mod tests {
     #[test]
     fn network_time_is_what_execution_does_not_explain() {
         let mut node = NodeEstimate::new(SLOT);
-        let report =
-            |ms| LoadReport { in_flight: 1, cores: 2, execution: Some(Duration::from_millis(ms)) };
+        let report = |ms| LoadReport {
+            in_flight: 1,
+            cores: 2,
+            execution: Some(Duration::from_millis(ms)),
+            ..LoadReport::default()
+        };
         node.mark_answered(Some(report(80)), Duration::from_millis(100), Time::ZERO);
         assert_eq!(node.network, Some(Duration::from_millis(20)));
         node.mark_answered(Some(report(100)), Duration::from_millis(220), Time::ZERO);

@@ -4,6 +4,7 @@ use crate::problem::Problem;
 
 use super::Time;
 use super::policy::{Architecture, TailRatioRule};
+use super::speed::Service;
 use super::tail_ratio::{Evidence, Shares, next_shares};
 use super::window::{Rate, Window};
 
@@ -63,6 +64,12 @@ pub struct FunctionRecord {
     /// Response times of invocations that entered here, per [`Architecture::index`].
     pub windows: [Window; 3],
     pub(super) rate: Rate,
+    /// Service of it on a usual node, learned from all of them.
+    pub(super) service: Service,
+    /// Service of it at this node.
+    pub(super) own: Service,
+    /// The architecture that [`super::adaptive`] last settled on.
+    pub(super) incumbent: Option<Architecture>,
     evaluated: Option<Time>,
     rate_before: Option<f64>,
 }
@@ -73,6 +80,9 @@ impl FunctionRecord {
             shares: Shares::DECENTRALIZED,
             windows: Default::default(),
             rate: Rate::new(now),
+            service: Service::default(),
+            own: Service::default(),
+            incumbent: None,
             evaluated: None,
             rate_before: None,
         }

@@ -5,10 +5,16 @@
 //! and hands its ticket back to [`Scheduler::record`] with the outcome. Nothing here can fail at
 //! run time, waits, or reads a clock.
 
+pub mod adaptive;
 pub mod estimate;
 pub mod function;
+mod learn;
+mod load;
+mod placing;
 pub mod policy;
+mod predict;
 pub mod route;
+mod speed;
 pub mod tail_ratio;
 pub mod target;
 pub mod view;
@@ -24,17 +30,20 @@ use rand::{Rng, RngExt};
 
 use crate::topology::{Node, NodeIndex, Slot, Topology};
 
+use adaptive::Adaptive;
 use estimate::{LoadReport, NodeEstimate};
 pub use function::{FunctionName, FunctionNameError, FunctionRecord};
-use policy::{Architecture, Mode, Policy};
+use placing::Gaps;
+use policy::{Architecture, DynamicRule, Mode, Policy, Selection};
 use route::{Decision, Duty, Invocation, Outcome, Refusal, Stage, Step, Ticket, Why, duty};
+use speed::{Meter, Pace};
 use target::{Beliefs, Purpose, choose};
 
 /// Steps tried elsewhere for one invocation before it runs where it is.
 pub const ATTEMPTS_MAX: usize = 3;
 
 /// A point in time, counted from an origin the shell chooses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(Duration);
 
 impl Time {
@@ -54,6 +63,11 @@ impl Time {
     /// How long after `earlier` this is; zero if it is before.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
+    }
+
+    /// This long before; the origin at the earliest.
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration))
     }
 
     /// Whole seconds since the origin.
@@ -99,12 +113,31 @@ pub struct Scheduler<R> {
     rng: R,
     estimates: Vec<NodeEstimate>,
     functions: LruCache<FunctionName, FunctionRecord>,
+    meter: Meter,
+    pace: Pace,
+    adaptive: Adaptive,
+    contested: bool,
+    gaps: Gaps,
 }
 
 impl<R: Rng> Scheduler<R> {
     /// A scheduler that has seen nothing and remembers at most `functions_max` functions.
     pub fn new(functions_max: NonZeroUsize, rng: R) -> Self {
-        Self { rng, estimates: Vec::new(), functions: LruCache::new(functions_max) }
+        Self {
+            rng,
+            estimates: Vec::new(),
+            functions: LruCache::new(functions_max),
+            meter: Meter::new(1),
+            pace: Pace::default(),
+            adaptive: Adaptive::default(),
+            contested: false,
+            gaps: Gaps::default(),
+        }
+    }
+
+    /// The same, on a machine with this many cores.
+    pub fn with_cores(self, cores: u16) -> Self {
+        Self { meter: Meter::new(cores), ..self }
     }
 
     /// Makes room for the nodes of `topology`; what is known of those that stay is kept.
@@ -172,9 +205,24 @@ impl<R: Rng> Scheduler<R> {
         report: Option<LoadReport>,
         now: Time,
     ) {
+        self.record_placed(ticket, outcome, report, None, now);
+    }
+
+    /// The same, with what the node that ran it said of itself, where that is another.
+    pub fn record_placed(
+        &mut self,
+        ticket: Ticket,
+        outcome: Outcome,
+        report: Option<LoadReport>,
+        ran: Option<LoadReport>,
+        now: Time,
+    ) {
         let took = now.since(ticket.started);
+        self.learn_architecture(&ticket, outcome, report.or(ran), took, now);
+        self.leave_own(&ticket, outcome, now);
+        self.learn_service(&ticket, outcome, report, now);
         if let Some(estimate) = self.estimate_mut(ticket.slot) {
-            estimate.outstanding = estimate.outstanding.saturating_sub(1);
+            estimate.mark_ended(ticket.stage);
             match outcome {
                 Outcome::Good | Outcome::Failed => {
                     let good = outcome == Outcome::Good;
@@ -202,7 +250,15 @@ impl<R: Rng> Scheduler<R> {
     /// Learns what a node said of itself through another, which says nothing of the way there.
     pub fn observe(&mut self, slot: Slot, report: LoadReport, now: Time) {
         if let Some(estimate) = self.estimate_mut(slot) {
-            estimate.report = Some((report, now));
+            let report = LoadReport { in_flight: report.in_flight.saturating_sub(1), ..report };
+            estimate.take_in(report, now);
+        }
+    }
+
+    /// Learns what a node said of itself with a request.
+    pub fn hear(&mut self, slot: Slot, report: LoadReport, now: Time) {
+        if let Some(estimate) = self.estimate_mut(slot) {
+            estimate.take_in(report, now);
         }
     }
 
@@ -237,6 +293,9 @@ impl<R: Rng> Scheduler<R> {
         }
         match (invocation.architecture, site.policy.mode) {
             (Some(architecture), _) | (None, Mode::Fixed(architecture)) => architecture,
+            (None, Mode::Dynamic) if site.policy.rule == DynamicRule::Adaptive => {
+                self.adapt(site, invocation.function, now)
+            }
             (None, Mode::Dynamic) => {
                 let record = self.function_mut(invocation.function, now);
                 record.evaluate(&site.policy.tail_ratio, now);
@@ -279,6 +338,9 @@ impl<R: Rng> Scheduler<R> {
         let in_flight = self.in_flight(node.slot);
         let pressed = site.policy.offload.is_pressed(cpu_share, in_flight);
         let usable = self.is_usable(site, invocation, now);
+        if site.policy.selection == Selection::Predictive {
+            return self.place_by_prediction(site, invocation, architecture, usable, now);
+        }
         match duty(architecture, node.role) {
             Duty::RunHereOrPickAmongAll if usable && !pressed => Some((Step::RunHere, Why::Room)),
             Duty::RunHereOrPickAmongAll | Duty::PickAmongAll => {
@@ -391,8 +453,9 @@ impl<R: Rng> Scheduler<R> {
             Step::Refuse(_) => return None,
         };
         let slot = site.topology.node(node).slot;
+        let received_s = if node == site.here { self.advance_own(slot, now) } else { 0.0 };
         if let Some(estimate) = self.estimate_mut(slot) {
-            estimate.outstanding += 1;
+            estimate.mark_sent(stage, now);
         }
         Some(Ticket {
             function: invocation.function,
@@ -402,6 +465,9 @@ impl<R: Rng> Scheduler<R> {
             slot,
             stage,
             started: now,
+            local: node == site.here,
+            received_s,
+            adaptive: self.contested,
         })
     }
 

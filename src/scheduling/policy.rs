@@ -205,9 +205,9 @@ impl Default for TailRatioRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DynamicRule {
     /// The documented rule: by how skewed response times are; see [`super::tail_ratio`].
-    #[default]
     TailRatio,
-    /// By which would be faster.
+    /// By which would be faster; see [`super::adaptive`].
+    #[default]
     Adaptive,
 }
 
@@ -232,13 +232,41 @@ impl FromStr for DynamicRule {
     }
 }
 
+/// Numbers of [`DynamicRule::Adaptive`]; see [`super::adaptive`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdaptiveRule {
+    /// Share of the invocations that find no core free which may be spent on trying another
+    /// architecture. P95 feels what 5 % feel; a fifth of that is hidden in it.
+    pub exploration: f64,
+    /// By how much another architecture must be expected to be faster to take over. Less than the
+    /// noise of a track record, and two that are alike would take turns.
+    pub hysteresis: f64,
+    /// What the exact view of a controller is worth, as a share of the service: if the way to it
+    /// costs less, it is asked even where a core is free at the entry.
+    pub exact_view: f64,
+    /// How long a track record counts. Long enough for a trial in each, short enough to follow a
+    /// step in load.
+    pub memory: Duration,
+}
+
+impl Default for AdaptiveRule {
+    fn default() -> Self {
+        Self {
+            exploration: 0.01,
+            hysteresis: 0.1,
+            exact_view: 0.04,
+            memory: Duration::from_secs(60),
+        }
+    }
+}
+
 /// How a target is chosen among candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Selection {
     /// Probability proportional to the inverse of the mean response time.
-    #[default]
     Weighted,
-    /// The least predicted completion time.
+    /// The least predicted completion time; see [`super::predict`].
+    #[default]
     Predictive,
     /// The less busy of two drawn at random.
     LeastRequest,
@@ -286,6 +314,8 @@ pub struct Policy {
     pub selection: Selection,
     /// How dynamic mode chooses.
     pub rule: DynamicRule,
+    /// Numbers of [`DynamicRule::Adaptive`].
+    pub adaptive: AdaptiveRule,
     /// Numbers of [`DynamicRule::TailRatio`].
     pub tail_ratio: TailRatioRule,
 }
@@ -299,6 +329,7 @@ impl Policy {
             offload: OffloadRule::default(),
             selection: Selection::default(),
             rule: DynamicRule::default(),
+            adaptive: AdaptiveRule::default(),
             tail_ratio: TailRatioRule::default(),
         }
     }

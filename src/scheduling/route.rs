@@ -166,6 +166,11 @@ pub struct Ticket {
     pub(super) slot: Slot,
     pub(super) stage: Stage,
     pub(super) started: Time,
+    /// Whether it runs at this node, and what the meter of this node showed then.
+    pub(super) local: bool,
+    pub(super) received_s: f64,
+    /// Whether it says something of its architecture: it came in here and found no core free.
+    pub(super) adaptive: bool,
 }
 
 impl Ticket {

@@ -3,6 +3,7 @@
 mod dynamic;
 mod fallback;
 mod learning;
+mod prediction;
 mod properties;
 mod reload;
 mod table;
@@ -41,8 +42,14 @@ fn site(topology: &Arc<Topology>, here: &str, policy: Policy) -> Site {
     Site { topology: Arc::clone(topology), here, policy }
 }
 
+/// The documented rules, under `mode`.
+fn documented(mode: Mode) -> Policy {
+    let (selection, rule) = (Selection::Weighted, DynamicRule::TailRatio);
+    Policy { selection, rule, ..Policy::new(mode) }
+}
+
 fn fixed(architecture: Architecture) -> Policy {
-    Policy::new(Mode::Fixed(architecture))
+    documented(Mode::Fixed(architecture))
 }
 
 fn scheduler(topology: &Topology, seed: u64) -> Scheduler<Pcg64> {

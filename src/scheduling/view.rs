@@ -105,8 +105,8 @@ impl<R: Rng> Scheduler<R> {
                 executed: Summary::of(&estimate.executed),
                 placed: Summary::of(&estimate.placed),
                 network: estimate.network,
-                outstanding: estimate.outstanding,
-                reported: estimate.report.map(|(r, at)| (r.in_flight, now.since(at))),
+                outstanding: estimate.outstanding + estimate.placing,
+                reported: estimate.load.report().map(|(r, at)| (r.in_flight, now.since(at))),
                 success: estimate.success,
                 unreachable: estimate.is_unreachable(now),
             })

@@ -26,6 +26,8 @@ pub(super) struct Call {
     pub(super) bound_for: (MachineId, Stage),
     /// Where it ran, and what that node said of itself.
     pub(super) ran: Option<(MachineId, LoadReport)>,
+    /// What the sidecar that sent it on said of itself.
+    pub(super) word: Option<(MachineId, LoadReport)>,
     pub(super) outcome: Outcome,
     /// Tells it from earlier owners of its place.
     pub(super) serial: u32,

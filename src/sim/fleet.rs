@@ -13,7 +13,7 @@ use super::scenario::{Cell, Scenario};
 use crate::config::{Change, Snapshot};
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::{DynamicRule, OffloadRule, Policy, Selection};
-use crate::scheduling::route::{Decision, Invocation};
+use crate::scheduling::route::{Decision, Invocation, Ticket};
 use crate::scheduling::{Scheduler, Site, Time};
 use crate::topology::{NodeIndex, Slot};
 
@@ -100,7 +100,8 @@ impl Fleet {
         let members = topology.everyone().iter().zip(&scenario.machines).enumerate();
         let members = members.map(|(i, (&here, &machine))| {
             let rng = Pcg64::new(u128::from(seed) << 64 | i as u128, 0x5eed);
-            let mut scheduler = Scheduler::new(snapshot.limits.functions, rng);
+            let mut scheduler =
+                Scheduler::new(snapshot.limits.functions, rng).with_cores(machine.cores);
             scheduler.adopt(&topology);
             Member {
                 site: Site { here, ..snapshot.site.clone() },
@@ -185,14 +186,27 @@ impl Fleet {
         member.scheduler.decide(&member.site, invocation, cpu_share, Self::now(now))
     }
 
-    /// What a node says of itself, for an invocation that ran there.
-    pub(super) fn report(&mut self, machine: MachineId, ran: Option<Nanos>) -> LoadReport {
+    /// What a node says of itself, for an invocation that runs there.
+    pub(super) fn report(
+        &mut self,
+        machine: MachineId,
+        ticket: Option<&Ticket>,
+        now: Nanos,
+    ) -> LoadReport {
         let member = self.member(machine);
-        LoadReport {
-            in_flight: member.scheduler.in_flight(member.site.node().slot),
-            cores: member.processor.cores(),
-            execution: ran.map(Duration::from_nanos),
-        }
+        member.scheduler.report(member.site.node().slot, ticket, Self::now(now))
+    }
+
+    /// What the sender of a request says of itself reaches `machine` with it.
+    pub(super) fn hear(
+        &mut self,
+        machine: MachineId,
+        from: MachineId,
+        word: LoadReport,
+        now: Nanos,
+    ) {
+        let Some(slot) = self.slot_of(from) else { return };
+        self.member(machine).scheduler.hear(slot, word, Self::now(now));
     }
 
     /// Reads the configuration again at every node, without those that have left.

@@ -101,7 +101,9 @@ mod tests {
     use rand::SeedableRng;
     use rand_pcg::Pcg64;
 
+    use super::super::scenario::EntryShares;
     use super::*;
+    use crate::topology::{Address, NodeId, NodeSpec, Role, Topology, Zone};
 
     fn mean_of(draws: u32, mut draw: impl FnMut(&mut Pcg64) -> f64) -> f64 {
         let mut rng = Pcg64::seed_from_u64(7);
@@ -145,10 +147,13 @@ mod tests {
 
     #[test]
     fn a_hot_spot_moves_when_its_turn_is_over() {
-        let at = |i: u32| {
-            let topology = crate::scheduling::tests::topology_of(3);
-            topology.everyone()[i as usize]
+        let spec = |i: usize| {
+            let address = Address { host: "h".into(), port: i as u16 + 1, gateway_port: 9 };
+            let (id, zone) = (NodeId::new(&format!("n{i}")).unwrap(), Zone::new("z").unwrap());
+            NodeSpec { id, role: Role::Worker, zone, address }
         };
+        let topology = Topology::new((0..3).map(spec).collect(), None).unwrap();
+        let at = |i: usize| topology.everyone()[i];
         let turns = vec![EntryShares(vec![(at(0), 1.0)]), EntryShares(vec![(at(2), 1.0)])];
         let spot = Entry { name: "moving".into(), turns, turn: Duration::from_secs(1) };
         let mut rng = Pcg64::seed_from_u64(7);
@@ -156,6 +161,4 @@ mod tests {
         assert_eq!(entry(&spot, 1_000_000_000, &mut rng), at(2));
         assert_eq!(entry(&spot, 2_000_000_000, &mut rng), at(0));
     }
-
-    use super::super::scenario::EntryShares;
 }

@@ -195,6 +195,7 @@ impl<'a> World<'a> {
             path: Vec::new(),
             bound_for: (entry, Stage::Entry),
             ran: None,
+            word: None,
             outcome: Outcome::Good,
             serial: 0,
         };
@@ -214,6 +215,7 @@ impl<'a> World<'a> {
         let Some(call) = self.calls.get(id) else { return };
         let (node, stage) = call.bound_for;
         let remote = !call.frames.is_empty();
+        let word = call.word.take();
         let architecture = call.architecture;
         if remote && stage == Stage::Execute {
             self.fleet.member(node).coming -= 1;
@@ -223,6 +225,9 @@ impl<'a> World<'a> {
             let back = self.way_back(id, node);
             self.queue.push_after(back, Event::Refused(id));
             return;
+        }
+        if let Some((from, word)) = word {
+            self.fleet.hear(node, from, word, self.queue.now());
         }
         self.hold(id, node, architecture);
         if self.trial.contender == Contender::Clairvoyant {
@@ -292,7 +297,10 @@ impl<'a> World<'a> {
 
     /// Sends a call from one sidecar to another.
     fn send(&mut self, id: CallId, from: MachineId, to: MachineId, stage: Stage) {
+        let now = self.queue.now();
+        let word = self.fleet.report(from, None, now);
         let Some(call) = self.calls.get(id) else { return };
+        call.word = Some((from, word));
         call.bound_for = (to, stage);
         call.path.retain(|node| stage != Stage::Execute || *node != to);
         call.path.push(from);
@@ -388,9 +396,8 @@ impl<'a> World<'a> {
     pub(super) fn answer_from(&mut self, id: CallId, node: MachineId, outcome: Outcome) {
         let now = self.queue.now();
         let Some(call) = self.calls.get(id) else { return };
-        let begun = call.frames.last().map_or(now, |frame| frame.begun);
-        let report = self.fleet.report(node, Some(now - begun));
-        let Some(call) = self.calls.get(id) else { return };
+        let ticket = call.frames.last().and_then(|frame| frame.ticket.as_ref());
+        let report = self.fleet.report(node, ticket, now);
         call.ran = Some((node, report));
         self.trace.note(&[3, now, u64::from(node), u64::from(id.serial)]);
         self.answer(id, outcome);
@@ -444,7 +451,7 @@ impl<'a> World<'a> {
         let slot = seen.and_then(|(runner, _)| self.fleet.slot_of(runner));
         let scheduler = &mut self.fleet.member(node).scheduler;
         if let Some(ticket) = ticket {
-            scheduler.record(ticket, outcome, direct, now);
+            scheduler.record_placed(ticket, outcome, direct, seen.map(|(_, report)| report), now);
         }
         if let (Some((_, report)), Some(slot)) = (seen, slot) {
             scheduler.observe(slot, report, now);

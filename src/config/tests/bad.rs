@@ -52,7 +52,11 @@ fn values_of_the_wrong_kind_or_size_are_refused() {
         ("architecture: decentralised", "architecture", "did you mean decentralized"),
         ("architecture: 5", "architecture", "is not text"),
         ("architecture: [dynamic]", "architecture", "(a list)"),
-        ("selection: fastest", "selection", "write weighted or least_request or random"),
+        (
+            "selection: fastest",
+            "selection",
+            "write weighted or predictive or least_request or peak_ewma or random",
+        ),
         ("selection: predictve", "selection", "is not known"),
         ("hop_limit: 9", "hop_limit", "from 0 to 8"),
         ("hop_limit: -1", "hop_limit", "= -1: is out of range"),
@@ -349,7 +353,7 @@ fn problems_are_listed_as_a_compiler_lists_them() {
     let problems = based("hop_limit: 9\nselection: x").unwrap_err();
     let listed = "\
 f.yaml:6: hop_limit = 9: is out of range; write a number from 0 to 8
-f.yaml:7: selection = x: is not known here; write weighted or least_request or random
+f.yaml:7: selection = x: is not known here; write weighted or predictive or least_request or peak_ewma or random
 ";
     assert_eq!(render(&problems, "f.yaml"), listed);
     let nowhere = [Problem::new("node.id", "", "is missing", "write it")];

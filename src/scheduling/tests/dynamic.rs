@@ -14,7 +14,7 @@ impl Bench {
     fn new(seed: u64) -> Self {
         let topology = five_nodes();
         Self {
-            site: site(&topology, "edge2", Policy::new(Mode::Dynamic)),
+            site: site(&topology, "edge2", documented(Mode::Dynamic)),
             scheduler: scheduler(&topology, seed),
             now: at(100.0),
         }

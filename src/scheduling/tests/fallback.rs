@@ -196,7 +196,7 @@ fn an_old_report_of_a_swamped_node_does_not_count_for_ever() {
     let policy = Policy { selection: Selection::LeastRequest, ..fixed(Centralized) };
     let site = site(&topology, "cloud", policy);
     let edge2 = topology.index_of("edge2").unwrap();
-    let swamped = LoadReport { in_flight: 1000, cores: 2, execution: None };
+    let swamped = LoadReport { in_flight: 1000, cores: 2, ..LoadReport::default() };
     let share = |seed, wait| {
         let mut scheduler = scheduler(&topology, seed);
         scheduler.observe(topology.node(edge2).slot, swamped, Time::ZERO);

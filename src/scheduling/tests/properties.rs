@@ -18,8 +18,17 @@ fn is_allowed(world: &World, call: &Call, architecture: Architecture, step: Step
     let pressed = rule.is_pressed(call.cpu_share, in_flight);
     let in_my_zone = |node| topology.node(node).zone == here.zone;
     let is = |node, role| topology.node(node).role == role;
+    let predictive = world.site.policy.selection == Selection::Predictive;
+    let offloads = world.site.policy.offload.enabled;
     match (architecture, here.role, step) {
         (_, _, Step::Refuse(_)) => false,
+        // Prediction stands in place of thresholds and of zones.
+        (Architecture::Decentralized, _, Step::Offload(_)) if predictive && offloads => true,
+        (Architecture::Federated, Role::EdgeController, Step::Offload(_))
+            if predictive && offloads =>
+        {
+            true
+        }
         (Architecture::Decentralized, _, Step::Delegate(_)) => false,
         (Architecture::Decentralized, _, Step::Offload(_)) => {
             pressed || !world.scheduler.is_usable(&world.site, &call.invocation(), world.now)
@@ -111,8 +120,9 @@ fn check_beliefs(world: &mut World) {
     }
     for node in world.site.topology.nodes() {
         let expected = pending.get(&(node.slot.index, node.slot.since)).copied().unwrap_or(0);
-        assert_eq!(world.scheduler.in_flight(node.slot), expected, "outstanding at {}", node.id);
         let estimate = world.scheduler.estimate(node.slot).unwrap();
+        let outstanding = estimate.outstanding + estimate.placing;
+        assert_eq!(outstanding, expected, "outstanding at {}", node.id);
         assert!((0.0..=1.0).contains(&estimate.success), "{estimate:?}");
     }
     for (name, record) in &world.scheduler.functions {

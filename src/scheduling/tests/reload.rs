@@ -32,7 +32,12 @@ fn an_outcome_that_comes_after_its_node_has_left_changes_nothing_at_the_next_own
         let site_after = site(&after, "a", fixed(Decentralized));
         let step = Step::Offload(after.index_of("c").unwrap());
         let new = scheduler.issue_ticket(&site_after, &entering(), Decentralized, step, Time::ZERO);
-        let report = LoadReport { in_flight: 9, cores: 1, execution: Some(Duration::ZERO) };
+        let report = LoadReport {
+            in_flight: 9,
+            cores: 1,
+            execution: Some(Duration::ZERO),
+            ..LoadReport::default()
+        };
         for ticket in [old, older] {
             scheduler.record(ticket, outcome, Some(report), at(1.0));
         }

@@ -101,6 +101,8 @@ impl World {
             in_flight: self.rng.random(),
             cores: self.rng.random(),
             execution: self.rng.random_bool(0.5).then_some(took / 2),
+            service: self.rng.random_bool(0.5).then_some(took / 4),
+            pace_milli: self.rng.random(),
         });
         // Threads read the clock before they take their turn, so time may run back a little.
         let end = ticket.started() + took;

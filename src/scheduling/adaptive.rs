@@ -1,0 +1,162 @@
+//! Which architecture is to decide, by which would be faster: a rule without regret.
+//!
+//! Two things are known without trying anything. An invocation that finds a core free at its entry
+//! node is fastest there: every other place costs the way as well. And a decider cannot answer
+//! sooner than the way to it and back plus the service. So only what finds no core free is a matter
+//! of choice, and only deciders that could win are ever tried, with a bounded share.
+//!
+//! For those, each architecture has a track record at this node: the time spent on the way, and by
+//! how much others on the target stretched the service. Both are facts about nodes, network and
+//! load, not about a function, so what one function teaches holds for the next, which may be called
+//! once an hour: its expected tail is `way + service × stretch`.
+
+use super::Time;
+use super::policy::{AdaptiveRule, Architecture};
+
+/// Standard errors by which two means must differ to be called different.
+const ERRORS_APART: f64 = 2.0;
+/// Answers without which nothing is said of an architecture.
+const ANSWERS_MIN: f64 = 8.0;
+
+/// What an architecture has done for this node of late; older answers count less.
+#[derive(Debug, Clone, Copy, Default)]
+struct Track {
+    answers: f64,
+    way_s: f64,
+    stretch: f64,
+    /// Of the completion over the service.
+    variance: f64,
+    updated: Time,
+}
+
+/// The track records, and how much may still be tried.
+#[derive(Debug, Clone)]
+pub(super) struct Adaptive {
+    tracks: [Track; 3],
+    /// Invocations that may be spent on trying.
+    tries: f64,
+}
+
+impl Default for Adaptive {
+    fn default() -> Self {
+        // One for each of the others, so that the ways are known early.
+        Self { tracks: Default::default(), tries: 2.0 }
+    }
+}
+
+/// What one answer says of the architecture that placed it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lesson {
+    /// Seconds from the request to the answer, less the execution.
+    pub(super) way_s: f64,
+    /// Execution over the service usual for the function.
+    pub(super) stretch: f64,
+}
+
+/// What is expected of an architecture for one function: seconds, and their standard error.
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    mean_s: f64,
+    error_s: f64,
+}
+
+impl Adaptive {
+    /// Takes in what came of an invocation that found no core free.
+    pub(super) fn record(
+        &mut self,
+        rule: &AdaptiveRule,
+        architecture: Architecture,
+        lesson: Lesson,
+        now: Time,
+    ) {
+        let track = &mut self.tracks[architecture.index()];
+        let age = now.since(track.updated).as_secs_f64() / rule.memory.as_secs_f64();
+        track.answers = track.answers * (-age).exp() + 1.0;
+        track.updated = track.updated.max(now);
+        let weight = 1.0 / track.answers;
+        track.way_s += weight * (lesson.way_s - track.way_s);
+        let from_mean = lesson.stretch - track.stretch;
+        track.stretch += weight * from_mean;
+        track.variance = (1.0 - weight) * (track.variance + weight * from_mean * from_mean);
+    }
+
+    /// The architecture for an invocation that found no core free, of a function that usually
+    /// needs `service_s` and was last placed under `incumbent`; and whether it is but tried.
+    pub(super) fn choose(
+        &mut self,
+        rule: &AdaptiveRule,
+        possible: [bool; 3],
+        incumbent: Architecture,
+        service_s: f64,
+    ) -> (Architecture, bool) {
+        let offered = |a: &Architecture| possible[a.index()] && *a != incumbent;
+        let others = || Architecture::ALL.into_iter().filter(offered);
+        let Some(held) = self.expected(incumbent, service_s) else { return (incumbent, false) };
+        let better = |architecture: &Architecture| {
+            let measured = self.expected(*architecture, service_s);
+            measured.or_else(|| self.assumed(*architecture, incumbent, service_s)).is_some_and(
+                |other| {
+                    let apart = ERRORS_APART * (other.error_s + held.error_s);
+                    other.mean_s + apart < held.mean_s * (1.0 - rule.hysteresis)
+                },
+            )
+        };
+        if let Some(architecture) = others().find(better) {
+            return (architecture, false);
+        }
+        self.tries = (self.tries + rule.exploration).min(2.0);
+        let promising = |architecture: &Architecture| {
+            let track = &self.tracks[architecture.index()];
+            track.answers == 0.0 || track.way_s + service_s < held.mean_s
+        };
+        let least_known = others().filter(promising).min_by_key(|a| self.tracks[a.index()].updated);
+        match least_known {
+            Some(architecture) if self.tries >= 1.0 => {
+                self.tries -= 1.0;
+                (architecture, true)
+            }
+            _ => (incumbent, false),
+        }
+    }
+
+    /// What is expected of one that was hardly tried, but whose way is known: that it places as well
+    /// as the one in place. Of this node itself that is not taken for granted.
+    fn assumed(
+        &self,
+        architecture: Architecture,
+        incumbent: Architecture,
+        service_s: f64,
+    ) -> Option<Expected> {
+        let track = &self.tracks[architecture.index()];
+        let held = &self.tracks[incumbent.index()];
+        let delegates = architecture != Architecture::Decentralized;
+        (delegates && track.answers > 0.0).then(|| Expected {
+            mean_s: track.way_s + service_s * held.stretch,
+            error_s: service_s * (held.variance / held.answers.max(1.0)).sqrt(),
+        })
+    }
+
+    /// The decider, the most central first, whose exact view is worth the way to it even for an
+    /// invocation that finds a core free at its entry.
+    pub(super) fn near(
+        &self,
+        rule: &AdaptiveRule,
+        possible: [bool; 3],
+        service_s: f64,
+    ) -> Option<Architecture> {
+        [Architecture::Centralized, Architecture::Federated].into_iter().find(|architecture| {
+            let track = &self.tracks[architecture.index()];
+            possible[architecture.index()]
+                && track.answers > 0.0
+                && track.way_s < rule.exact_view * service_s
+        })
+    }
+
+    fn expected(&self, architecture: Architecture, service_s: f64) -> Option<Expected> {
+        let track = &self.tracks[architecture.index()];
+        (track.answers >= ANSWERS_MIN).then(|| Expected {
+            mean_s: track.way_s + service_s * track.stretch,
+            error_s: service_s * (track.variance / track.answers).sqrt(),
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! What answers teach about functions and nodes, and what this node says of itself.
+
+use rand::Rng;
+
+use std::time::Duration;
+
+use super::adaptive::Lesson;
+use super::estimate::LoadReport;
+use super::policy::{AdaptiveRule, Architecture};
+use super::route::{Outcome, Stage, Ticket};
+use super::speed::PACE_USUAL_MILLI;
+use super::{FunctionName, Scheduler, Site, Time};
+use crate::topology::{Role, Slot};
+
+impl<R: Rng> Scheduler<R> {
+    /// What this node, the owner of `slot`, says of itself, to whoever sent it the invocation of
+    /// `ticket`.
+    pub fn report(&mut self, slot: Slot, ticket: Option<&Ticket>, now: Time) -> LoadReport {
+        let received_s = self.advance_own(slot, now);
+        let own = ticket.filter(|ticket| ticket.local);
+        let service_s = own.map(|ticket| (received_s - ticket.received_s).max(0.0));
+        let mut pace = self.pace;
+        if let Some((ticket, service_s)) = own.zip(service_s) {
+            // What this invocation says of this node is told with it, not with the next.
+            let usual = self.function_mut(ticket.function, now).own;
+            if let Some(surprise) = usual.surprise(service_s) {
+                pace.record(surprise, now);
+            }
+        }
+        LoadReport {
+            in_flight: self.in_flight(slot),
+            cores: self.meter.cores(),
+            execution: own.map(|ticket| now.since(ticket.started)),
+            service: service_s.map(Duration::from_secs_f64),
+            pace_milli: pace.milli(),
+        }
+    }
+
+    /// The meter of this node, brought up to `now`.
+    pub(super) fn advance_own(&mut self, slot: Slot, now: Time) -> f64 {
+        let running = self.in_flight(slot);
+        self.meter.advance(running, now)
+    }
+
+    /// An invocation leaves this node: what it received says how fast this node is now.
+    pub(super) fn leave_own(&mut self, ticket: &Ticket, outcome: Outcome, now: Time) {
+        if !ticket.local {
+            return;
+        }
+        let sample_s = self.advance_own(ticket.slot, now) - ticket.received_s;
+        if outcome != Outcome::Good || !ticket.timed {
+            return;
+        }
+        let usual = &mut self.function_mut(ticket.function, now).own;
+        let surprise = usual.surprise(sample_s);
+        usual.record(sample_s, now);
+        if let Some(surprise) = surprise {
+            self.pace.record(surprise, now);
+        }
+        let pace = self.pace.milli();
+        self.learn_from(ticket, sample_s, pace, now);
+    }
+
+    /// An answer from another node: what it says of service there.
+    pub(super) fn learn_service(
+        &mut self,
+        ticket: &Ticket,
+        outcome: Outcome,
+        report: Option<LoadReport>,
+        now: Time,
+    ) {
+        let Some(report) = report.filter(|_| outcome == Outcome::Good && !ticket.local) else {
+            return;
+        };
+        let Some(service) = report.service.filter(|_| ticket.stage == Stage::Execute) else {
+            return;
+        };
+        self.learn_from(ticket, service.as_secs_f64(), report.pace_milli, now);
+    }
+
+    /// The architecture for an invocation that has come in here.
+    pub(super) fn adapt(&mut self, site: &Site, function: FunctionName, now: Time) -> Architecture {
+        let node = site.node();
+        let free = self.in_flight(node.slot) < u32::from(self.meter.cores());
+        self.contested = !(free && self.pace.milli() < PACE_USUAL_MILLI);
+        let topology = &site.topology;
+        let federated =
+            node.role == Role::Worker && !topology.controllers_of(&node.zone).is_empty();
+        let centralized =
+            node.role != Role::CloudController && !topology.cloud_controllers().is_empty();
+        let record = self.function_mut(function, now);
+        let first = if federated { Architecture::Federated } else { Architecture::Decentralized };
+        let incumbent = record.incumbent.unwrap_or(first);
+        let service_s = record.service.mean_s().unwrap_or_default();
+        let possible = [centralized, federated, true];
+        let rule = &site.policy.adaptive;
+        if !self.contested {
+            return self
+                .adaptive
+                .near(rule, possible, service_s)
+                .unwrap_or(Architecture::Decentralized);
+        }
+        let (chosen, trial) = self.adaptive.choose(rule, possible, incumbent, service_s);
+        if !trial {
+            self.function_mut(function, now).incumbent = Some(chosen);
+        }
+        chosen
+    }
+
+    pub(super) fn learn_architecture(
+        &mut self,
+        ticket: &Ticket,
+        outcome: Outcome,
+        report: Option<LoadReport>,
+        took: Duration,
+        now: Time,
+    ) {
+        if !ticket.adaptive || outcome != Outcome::Good || !ticket.timed || !ticket.entry {
+            return;
+        }
+        let execution = if ticket.local { Some(took) } else { report.and_then(|r| r.execution) };
+        let service = self.function_mut(ticket.function, now).service;
+        let Some((execution, service_s)) = execution.zip(service.mean_s()) else { return };
+        let lesson = Lesson {
+            way_s: took.saturating_sub(execution).as_secs_f64(),
+            stretch: execution.as_secs_f64() / service_s.max(1e-6),
+        };
+        self.adaptive.record(&AdaptiveRule::default(), ticket.architecture, lesson, now);
+    }
+
+    /// Takes one service apart: what of it is the function, what the node, what the moment.
+    fn learn_from(&mut self, ticket: &Ticket, sample_s: f64, pace_milli: u16, now: Time) {
+        let usual = self.function_mut(ticket.function, now).service;
+        let Some(estimate) = self.estimate_mut(ticket.slot) else { return };
+        let at_usual_pace_s = sample_s / (f64::from(pace_milli) * 1e-3).exp();
+        if let Some(surprise) =
+            usual.surprise(at_usual_pace_s).filter(|_| pace_milli < PACE_USUAL_MILLI)
+        {
+            estimate.speed.learn(surprise);
+        }
+        let on_usual_node_s = at_usual_pace_s / estimate.speed.factor();
+        self.function_mut(ticket.function, now).service.record(on_usual_node_s, now);
+    }
+}

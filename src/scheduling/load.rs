@@ -1,0 +1,193 @@
+//! How busy a node is believed to be, from what it says of itself and what is sent there.
+
+use std::time::Duration;
+
+use super::Time;
+
+/// What a node says of itself with every request and every answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LoadReport {
+    /// Invocations running there, the one it answers included.
+    pub in_flight: u32,
+    /// Cores the node may use.
+    pub cores: u16,
+    /// How long this invocation ran there, its gateway and function included.
+    pub execution: Option<Duration>,
+    /// How long it would have run had it had a core to itself.
+    pub service: Option<Duration>,
+    /// How much slower than usual the node is now: thousandths of a natural logarithm.
+    pub pace_milli: u16,
+}
+
+/// Invocations sent to a node whose time of departure is remembered.
+const STARTS: usize = 8;
+/// Over how many seconds the usual number of others' invocations at a node is averaged: some
+/// lifetimes of an invocation, so that it is a level, and few enough to follow a change of load.
+const LEVEL_LIFE_S: f64 = 3.0;
+/// Variance of others' invocations over their mean. One would be Poisson arrivals; deciders that
+/// see the same idle node at once arrive in bunches.
+const DISPERSION: f64 = 2.0;
+/// Level below which uncertainty does not fall: a node nobody used may be found by others as well.
+const LEVEL_MIN: f64 = 0.1;
+
+/// What is believed of the load of one node.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Load {
+    report: Option<LoadReport>,
+    /// When what was reported was so, by the clock of this node.
+    reported_at: Time,
+    /// When the node could last tell how fast it is.
+    paced_at: Time,
+    starts: [Time; STARTS],
+    next_start: usize,
+    /// Others' invocations there at the last report, and usually.
+    others: f64,
+    level: f64,
+}
+
+/// Invocations believed to be at a node.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Occupancy {
+    pub(super) mean: f64,
+    pub(super) variance: f64,
+}
+
+impl Load {
+    pub(super) fn report(&self) -> Option<(LoadReport, Time)> {
+        self.report.map(|report| (report, self.reported_at))
+    }
+
+    /// Cores of the node as it says; one before it has said so.
+    pub(super) fn cores(&self) -> u16 {
+        self.report.map_or(1, |report| report.cores.max(1))
+    }
+
+    /// Notes that an invocation was sent there.
+    pub(super) fn mark_sent(&mut self, now: Time) {
+        self.starts[self.next_start] = now;
+        self.next_start = (self.next_start + 1) % STARTS;
+    }
+
+    /// Takes in what the node said of itself at `at`, unless something newer is known. Of ours it
+    /// has `outstanding`, those still on the way (which takes `transit`) included.
+    pub(super) fn take_in(
+        &mut self,
+        report: LoadReport,
+        outstanding: u32,
+        transit: Duration,
+        at: Time,
+    ) {
+        let first = self.report.is_none();
+        if !first && at < self.reported_at {
+            return;
+        }
+        let gap_s = at.since(self.reported_at).as_secs_f64();
+        let weight = if first { 1.0 } else { 1.0 - (-gap_s / LEVEL_LIFE_S).exp() };
+        self.reported_at = at;
+        self.paced_at = at;
+        let ours = outstanding.saturating_sub(self.unseen(outstanding, transit));
+        self.others = f64::from(report.in_flight.saturating_sub(ours));
+        self.level += weight * (self.others - self.level);
+        self.report = Some(report);
+    }
+
+    /// Takes in what this node knows of itself; how fast it is it learned at `paced_at`.
+    pub(super) fn take_in_own(&mut self, report: LoadReport, paced_at: Time, now: Time) {
+        self.report = Some(report);
+        self.reported_at = now;
+        self.paced_at = paced_at;
+    }
+
+    /// Invocations sent there that it cannot have known of when it last reported.
+    fn unseen(&self, outstanding: u32, transit: Duration) -> u32 {
+        let unseen = |start: &&Time| **start > Time::ZERO && **start + transit > self.reported_at;
+        (self.starts.iter().filter(unseen).count() as u32).min(outstanding)
+    }
+
+    /// Invocations believed to be there: our own, and those of others as it last said, drifting to
+    /// their usual number as fast as invocations there come and go. The older the word, the wider
+    /// the spread around it.
+    pub(super) fn occupancy(&self, outstanding: u32, service_s: f64, now: Time) -> Occupancy {
+        let ours = f64::from(outstanding);
+        let Some(report) = self.report else { return Occupancy { mean: ours, variance: 0.0 } };
+        let age_s = now.since(self.reported_at).as_secs_f64();
+        let share = f64::from(report.in_flight) / f64::from(report.cores.max(1));
+        let stay_s = (service_s * share.max(1.0)).max(1e-3);
+        let kept = (-age_s / stay_s).exp();
+        Occupancy {
+            mean: ours + self.level + (self.others - self.level) * kept,
+            variance: DISPERSION * self.level.max(LEVEL_MIN) * (1.0 - kept * kept),
+        }
+    }
+
+    /// How many times slower than usual the node is believed to be, at least 1. The belief fades
+    /// with `life_s`, and is tried by one invocation at a time: while one of ours is there, what it
+    /// will say is waited for.
+    pub(super) fn slowdown(&self, outstanding: u32, life_s: f64, now: Time) -> f64 {
+        let pace = self.report.map_or(0, |report| report.pace_milli);
+        if pace == 0 {
+            return 1.0;
+        }
+        let age_s = if outstanding > 0 { 0.0 } else { now.since(self.paced_at).as_secs_f64() };
+        (f64::from(pace) * 1e-3 * (-age_s / life_s).exp()).exp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRANSIT: Duration = Duration::from_millis(10);
+
+    fn at(secs: f64) -> Time {
+        Time::from_secs_f64(secs)
+    }
+
+    fn saying(in_flight: u32) -> LoadReport {
+        LoadReport { in_flight, cores: 2, ..LoadReport::default() }
+    }
+
+    #[test]
+    fn our_own_are_counted_once() {
+        let mut load = Load::default();
+        load.mark_sent(at(1.0));
+        load.mark_sent(at(2.0));
+        assert_eq!(load.occupancy(2, 0.2, at(2.0)).mean, 2.0);
+        // It said three at 2.005, when the second of ours had not arrived: two are others'.
+        load.take_in(saying(3), 2, TRANSIT, at(2.005));
+        assert_eq!(load.occupancy(2, 0.2, at(2.005)), Occupancy { mean: 4.0, variance: 0.0 });
+    }
+
+    #[test]
+    fn a_report_drifts_to_the_usual_level_and_spreads() {
+        let mut load = Load::default();
+        for second in 0..60 {
+            load.take_in(saying(4), 0, TRANSIT, at(f64::from(second)));
+        }
+        load.take_in(saying(0), 0, TRANSIT, at(59.1));
+        let fresh = load.occupancy(0, 0.2, at(59.1));
+        let later = load.occupancy(0, 0.2, at(59.3));
+        let old = load.occupancy(0, 0.2, at(65.0));
+        assert!(fresh.mean == 0.0 && fresh.variance == 0.0, "{fresh:?}");
+        assert!((2.0..3.0).contains(&later.mean) && later.variance > 1.0, "{later:?}");
+        assert!((3.5..4.0).contains(&old.mean) && old.variance > later.variance, "{old:?}");
+    }
+
+    #[test]
+    fn what_is_older_than_what_is_known_changes_nothing() {
+        let mut load = Load::default();
+        load.take_in(saying(5), 0, TRANSIT, at(2.0));
+        load.take_in(saying(0), 0, TRANSIT, at(1.0));
+        assert_eq!(load.occupancy(0, 0.2, at(2.0)).mean, 5.0);
+    }
+
+    #[test]
+    fn a_slow_node_is_tried_by_one_at_a_time() {
+        let mut load = Load::default();
+        let slow = LoadReport { pace_milli: 1099, ..saying(0) };
+        load.take_in(slow, 0, TRANSIT, at(1.0));
+        assert!((load.slowdown(0, 2.0, at(1.0)) - 3.0).abs() < 0.01);
+        assert!(load.slowdown(0, 2.0, at(9.0)) < 1.05, "it may have recovered");
+        assert!(load.slowdown(1, 2.0, at(9.0)) > 2.9, "one of ours is there to see");
+    }
+}

@@ -1,0 +1,103 @@
+//! When an invocation would be answered, were it sent to a node.
+
+use super::Time;
+use super::estimate::NodeEstimate;
+use super::load::Occupancy;
+
+/// Seconds of service taken for granted of a function never seen.
+pub(super) const SERVICE_UNSEEN_S: f64 = 0.1;
+
+/// A bad answer is not a fast one: the share of good ones divides what is predicted, down to this.
+const SUCCESS_MIN: f64 = 0.01;
+
+/// What a decider goes by for one invocation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outlook {
+    /// Seconds the function runs alone on a usual node.
+    pub(super) service_s: f64,
+    /// Seconds for which a node is believed to be slower than usual.
+    pub(super) slow_life_s: f64,
+    pub(super) now: Time,
+}
+
+impl Outlook {
+    /// Seconds until an invocation sent to the node of `estimate` is answered: the way there and
+    /// back, and the service stretched by those who share its cores. None when that is sure to be
+    /// more than `least_s`, which costs less to find out.
+    ///
+    /// Of the way to a node that was never timed nothing is assumed, so it is soon timed.
+    pub(super) fn completion_s(
+        &self,
+        estimate: &NodeEstimate,
+        local: bool,
+        least_s: f64,
+    ) -> Option<f64> {
+        let way_s = estimate.network.filter(|_| !local).unwrap_or_default().as_secs_f64();
+        let alone_s = self.service_s * estimate.speed.factor();
+        let success = estimate.success.max(SUCCESS_MIN);
+        if (way_s + alone_s) / success >= least_s {
+            return None;
+        }
+        let outstanding = estimate.outstanding;
+        let slowdown = estimate.load.slowdown(outstanding, self.slow_life_s, self.now);
+        let there = if local {
+            Occupancy { mean: f64::from(outstanding), variance: 0.0 }
+        } else {
+            estimate.load.occupancy(outstanding, self.service_s, self.now)
+        };
+        let stretch = stretch(there, estimate.load.cores());
+        Some((way_s + alone_s * slowdown * stretch) / success)
+    }
+}
+
+/// By how much one more invocation is stretched where others share the cores: the mean of
+/// max(1, (others + 1) / cores) over what is believed of the others.
+fn stretch(there: Occupancy, cores: u16) -> f64 {
+    let cores = f64::from(cores);
+    let mean = (there.mean + 1.0) / cores;
+    let deviation = there.variance.sqrt() / cores;
+    let from_one = mean - 1.0;
+    if from_one.abs() >= 4.0 * deviation {
+        return mean.max(1.0);
+    }
+    // Of a normal distribution; the logistic stands within 1 % of its distribution function.
+    let z = from_one / deviation;
+    let density = (-0.5 * z * z).exp() * FRAC_1_SQRT_2PI;
+    let above = 1.0 / (1.0 + (-1.702 * z).exp());
+    (1.0 + from_one * above + deviation * density).max(1.0)
+}
+
+const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_certain_is_the_formula() {
+        for (there, cores, expected) in
+            [(0.0, 2, 1.0), (1.0, 2, 1.0), (2.0, 2, 1.5), (7.0, 4, 2.0), (0.0, 1, 1.0)]
+        {
+            let there = Occupancy { mean: there, variance: 0.0 };
+            assert_eq!(stretch(there, cores), expected, "{there:?} on {cores}");
+        }
+    }
+
+    /// Against the mean over a normal distribution, summed in steps of a hundredth.
+    #[test]
+    fn what_is_uncertain_costs_what_it_may_come_to() {
+        for (mean, variance) in [(0.5, 1.0), (1.0, 2.0), (2.0, 0.5), (4.0, 3.0)] {
+            let deviation = f64::sqrt(variance);
+            let (mut sum, mut weights) = (0.0, 0.0);
+            for step in -600..=600 {
+                let z = f64::from(step) / 100.0;
+                let weight = (-0.5 * z * z).exp();
+                let others: f64 = mean + z * deviation;
+                sum += weight * ((others + 1.0) / 2.0).max(1.0);
+                weights += weight;
+            }
+            let actual = stretch(Occupancy { mean, variance }, 2);
+            assert!((actual - sum / weights).abs() < 0.02, "{mean} {variance}: {actual}");
+        }
+    }
+}
