@@ -47,6 +47,8 @@ pub struct Cell {
     pub network: Network,
     /// Functions, each drawn with probability proportional to its weight.
     pub functions: Vec<Function>,
+    /// The ways between the nodes.
+    pub network: Network,
     /// What goes wrong.
     pub faults: Vec<Fault>,
 }
