@@ -19,9 +19,10 @@
 //! | [`api`] | our own paths on the data and the admin port |
 //! | [`app`] | the composition root: sockets, threads, timers, drain |
 //! | [`demo`] | five sidecars and their gateways in one process |
+//! | [`simulate`] | scenarios from YAML through [`sim`] on all cores, to tables and charts |
 //!
 //! Arrows point one way: `problem, topology < scheduling < config < state < proxy < api < app <
-//! demo`. `metrics` and `host_load` stand below `state`.
+//! demo, simulate`. `metrics` and `host_load` stand below `state`.
 //!
 //! # What holds
 //!
@@ -45,5 +46,6 @@ pub mod problem;
 pub mod proxy;
 pub mod scheduling;
 pub mod sim;
+pub mod simulate;
 pub mod state;
 pub mod topology;

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use hopwise::app::{DRAIN_POLL, Sidecar};
 use hopwise::config::{self, Snapshot};
 use hopwise::demo::load::USERS_MAX;
 use hopwise::demo::run;
+use hopwise::simulate::{self, Failure};
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,6 +54,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Compare policies in a simulated fleet, faster than time: the same scheduler, virtual nodes.
+    Simulate(Simulate),
     /// Check a configuration and print every problem in it.
     Check {
         /// The configuration.
@@ -63,12 +67,50 @@ enum Command {
     },
 }
 
+#[derive(Debug, clap::Args)]
+struct Simulate {
+    /// The scenario; five nodes in three zones where none is named.
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Only this cell of the scenario; can be repeated.
+    #[arg(long, value_name = "NAME")]
+    cell: Vec<String>,
+    /// Only this way of entry; can be repeated.
+    #[arg(long, value_name = "NAME")]
+    entry: Vec<String>,
+    /// Only this load; can be repeated.
+    #[arg(long, value_name = "N")]
+    concurrency: Vec<f64>,
+    /// This policy in place of those of the scenario; can be repeated.
+    #[arg(long, value_name = "NAME")]
+    policy: Vec<String>,
+    /// This seed in place of those of the scenario; can be repeated.
+    #[arg(long, value_name = "N")]
+    seed: Vec<u64>,
+    /// Run trials on this many threads in place of one per core; the result is the same.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Print one row per trial as JSON, and nothing else.
+    #[arg(long)]
+    json: bool,
+    /// Write every invocation to this file.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Draw charts of P50, P95 and their ratio into this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Show how far it has come even where stderr is no terminal.
+    #[arg(long)]
+    progress: bool,
+}
+
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Run { config, node, seed } => run(&config, node.as_deref(), seed),
         Command::Demo { requests, users, seed, json } => {
             demo(run::Options { requests, users, seed, json })
         }
+        Command::Simulate(arguments) => simulate(arguments),
         Command::Check { config, node } => check(&config, node.as_deref()),
     };
     ended.unwrap_or_else(|error| {
@@ -174,6 +216,34 @@ fn demo(options: run::Options) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let failed = runtime.block_on(run::run(options))?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Bad input ends with 2, as bad arguments do.
+fn simulate(arguments: Simulate) -> anyhow::Result<ExitCode> {
+    let filter = simulate::Filter {
+        cells: arguments.cell,
+        entries: arguments.entry,
+        concurrency: arguments.concurrency,
+        policies: arguments.policy,
+        seeds: arguments.seed,
+    };
+    let options = simulate::Options {
+        scenario: arguments.scenario,
+        filter,
+        threads: arguments.threads,
+        json: arguments.json,
+        csv: arguments.csv,
+        plot: arguments.plot,
+        progress: arguments.progress,
+    };
+    match simulate::simulate(&options) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Failure::Input(problems)) => {
+            eprint!("{problems}");
+            Ok(ExitCode::from(2))
+        }
+        Err(Failure::Output(error)) => Err(error),
+    }
 }
 
 async fn drained(sidecar: &Sidecar, within: Duration) -> bool {

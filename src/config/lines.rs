@@ -24,7 +24,7 @@ pub(super) fn short_key(key: &str) -> &str {
 }
 
 /// Sets each problem's line to that of its key or, where the key is missing, of what surrounds it.
-pub(super) fn locate(text: &str, problems: &mut [Problem]) {
+pub(crate) fn locate(text: &str, problems: &mut [Problem]) {
     let wanted: HashSet<String> =
         problems.iter().flat_map(|p| surroundings(&p.key)).map(str::to_owned).collect();
     let mut found: HashMap<&str, usize> = HashMap::new();

@@ -12,6 +12,8 @@ mod raw;
 mod reader;
 mod secrets;
 
+pub(crate) use lines::locate;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
