@@ -105,12 +105,10 @@ fn draw_panel(
     value: fn(&Summary<'_>) -> Option<f64>,
 ) -> anyhow::Result<()> {
     let loads = || place.iter().map(|s| s.first.concurrency);
-    let values = || place.iter().filter_map(value);
     let (left, right) = (loads().fold(f64::MAX, f64::min), loads().fold(0.0, f64::max));
     let aside = ((right - left) * 0.04).max(0.5);
-    let low = values().fold(f64::MAX, f64::min).min(1e6) / 1.1;
-    let high = (values().fold(0.0, f64::max) * 1.1).max(low * 1.5);
     // Policies differ by factors rather than by sums, so equal steps are equal factors.
+    let (low, high) = around(place.iter().filter_map(value));
     let marks = marks(low, high);
     let title = match place.first() {
         Some(Summary { first, .. }) => format!("{measure} ({}, {})", first.cell, first.entry),
@@ -144,6 +142,7 @@ fn draw_panel(
             .iter()
             .filter(|summary| summary.first.policy == *policy)
             .filter_map(|summary| Some((summary.first.concurrency, value(summary)?)))
+            .filter(|(_, value)| *value > 0.0)
             .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         let style = colour(i).stroke_width(2);
@@ -158,6 +157,17 @@ fn draw_panel(
         chart.draw_series(dots).map_err(told)?;
     }
     Ok(())
+}
+
+/// What there is to show, with some room; something to draw axes for where there is nothing.
+fn around(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let shown = values.filter(|value| *value > 0.0);
+    let range = shown.fold(None, |range: Option<(f64, f64)>, value| {
+        let (low, high) = range.unwrap_or((value, value));
+        Some((low.min(value), high.max(value)))
+    });
+    let (low, high) = range.unwrap_or((1.0, 10.0));
+    (low / 1.1, high * 1.1)
 }
 
 fn colour(policy: usize) -> RGBColor {

@@ -134,12 +134,12 @@ mod tests {
     use super::*;
 
     fn sample(issued_s: u64, took_ms: u64, good: bool) -> Sample {
-        let topology = crate::scheduling::tests::topology_of(1);
+        let study = crate::simulate::tests::study("");
         Sample {
             issued: Duration::from_secs(issued_s),
             took: Duration::from_millis(took_ms),
             function: 0,
-            entry: topology.everyone()[0],
+            entry: study.scenario.snapshot.site.topology.everyone()[0],
             target: None,
             architecture: None,
             good,

@@ -135,13 +135,13 @@ pub(super) mod tests {
         rows.push(Row { entry: "distributed".into(), ..row("clairvoyant", 0, Some(1.0)) });
         let expected = "\
 testbed, steady, single
-concurrency  policy                          P50          P95          P99  P95/P50   failed
-          2  federated+predictive       200.0 ms     300.0 ms     600.0 ms     1.50        6
-          2  clairvoyant                       -            -            -        -        1
+concurrency  policy                        P50          P95          P99  P95/P50   failed
+          2  federated+predictive     200.0 ms     300.0 ms     600.0 ms     1.50        6
+          2  clairvoyant                     -            -            -        -        1
 
 testbed, steady, distributed
-concurrency  policy                          P50          P95          P99  P95/P50   failed
-          2  clairvoyant                  1.0 ms       1.5 ms       3.0 ms     1.50        0
+concurrency  policy                        P50          P95          P99  P95/P50   failed
+          2  clairvoyant                1.0 ms       1.5 ms       3.0 ms     1.50        0
 ";
         assert_eq!(render(&rows), expected);
         assert_eq!(render(&[]), "");
