@@ -31,8 +31,11 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(80, 80, 80),
 ];
 
+/// One number of many.
+type Measure = fn(&Summary<'_>) -> Option<f64>;
+
 /// What the columns of panels show.
-const MEASURES: [(&str, fn(&Summary<'_>) -> Option<f64>); 3] =
+const MEASURES: [(&str, Measure); 3] =
     [("P50 in ms", |s| s.p50_ms), ("P95 in ms", |s| s.p95_ms), ("P95/P50", |s| s.ratio())];
 
 /// Draws `rows` into the file at `path`.
@@ -102,7 +105,7 @@ fn draw_panel(
     place: &[Summary<'_>],
     policies: &[&str],
     measure: &str,
-    value: fn(&Summary<'_>) -> Option<f64>,
+    value: Measure,
 ) -> anyhow::Result<()> {
     let loads = || place.iter().map(|s| s.first.concurrency);
     let (left, right) = (loads().fold(f64::MAX, f64::min), loads().fold(0.0, f64::max));
