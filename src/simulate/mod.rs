@@ -97,8 +97,10 @@ fn load(path: Option<&Path>) -> Result<read::Study, Failure> {
         return read::read(TESTBED, Path::new("")).map_err(|p| refused(&p, "testbed"));
     };
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Input(format!("--scenario: cannot read {file}: {error}\n")))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let fault = format!("cannot be read: {error}");
+        refused(&[Problem::new("--scenario", &file, fault, "name a file that can")], "hopwise")
+    })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     read::read(&text, folder).map_err(|problems| refused(&problems, &file))
 }

@@ -86,16 +86,16 @@ fn draw_legend(area: &Area<'_>, policies: &[&str]) -> anyhow::Result<()> {
     for (i, policy) in policies.iter().enumerate() {
         let x = MARGIN as i32 + (i / lines) as i32 * column_width;
         let y = MARGIN as i32 + ((i % lines) as u32 * LEGEND_LINE + LEGEND_LINE / 2) as i32;
-        let ends = [(x, y), (x + 32, y)];
+        let ends = [(x, y), (x + 48, y)];
         let style = colour(i).stroke_width(2);
         match dash(i) {
             None => area.draw(&PathElement::new(ends, style)),
             Some((on, off)) => area.draw(&DashedPathElement::new(ends, on, off, style)),
         }
         .map_err(told)?;
-        area.draw(&Circle::new((x + 16, y), 3, colour(i).filled())).map_err(told)?;
+        area.draw(&Circle::new((x + 24, y), 3, colour(i).filled())).map_err(told)?;
         let text = ("sans-serif", 14).into_font().color(&INK);
-        area.draw(&Text::new((*policy).to_owned(), (x + 40, y - 7), text)).map_err(told)?;
+        area.draw(&Text::new((*policy).to_owned(), (x + 56, y - 7), text)).map_err(told)?;
     }
     Ok(())
 }

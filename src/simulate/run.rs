@@ -1,5 +1,6 @@
 //! Trials on threads.
 
+use std::io::{IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +12,9 @@ use crate::sim::{self, Sample, Trial};
 
 /// Steps of the bar per trial, since one trial can take minutes.
 const STEPS: u64 = 1000;
+
+/// Most lines where there is no terminal for a bar.
+const LINES_MAX: usize = 20;
 
 /// How to run trials.
 #[derive(Debug, Clone, Copy)]
@@ -31,9 +35,35 @@ pub(super) struct Outcome {
     pub(super) samples: Vec<Sample>,
 }
 
+/// How far it has come: a bar for a terminal, a line now and then for a log.
+struct Progress {
+    bar: ProgressBar,
+    trials: usize,
+    done: AtomicUsize,
+    /// After how many trials there is a line; none without them.
+    line_every: Option<usize>,
+}
+
+impl Progress {
+    fn new(trials: usize, shown: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = if shown && terminal { bar(trials) } else { ProgressBar::hidden() };
+        let line_every = (shown && !terminal).then_some((trials / LINES_MAX).max(1));
+        Self { bar, trials, done: AtomicUsize::new(0), line_every }
+    }
+
+    fn end_trial(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.line_every.is_some_and(|every| done.is_multiple_of(every) || done == self.trials) {
+            // Who closes stderr does not want to hear of it.
+            let _ = writeln!(std::io::stderr(), "{done} of {} trials", self.trials);
+        }
+    }
+}
+
 /// Runs `trials`; the outcomes are in the same order.
 pub(super) fn run(trials: &[Trial<'_>], settings: &Settings) -> Vec<Outcome> {
-    let bar = bar(trials.len(), settings.progress);
+    let progress = Progress::new(trials.len(), settings.progress);
     let next = AtomicUsize::new(0);
     // Whoever is free takes the next one, so that one long trial does not hold up a whole share.
     let work = || {
@@ -41,7 +71,7 @@ pub(super) fn run(trials: &[Trial<'_>], settings: &Settings) -> Vec<Outcome> {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(trial) = trials.get(index) else { return done };
-            done.push((index, one(trial, settings.keep_samples, &bar)));
+            done.push((index, one(trial, settings.keep_samples, &progress)));
         }
     };
     let threads = settings.threads.map_or(1, NonZeroUsize::get).min(trials.len());
@@ -52,16 +82,16 @@ pub(super) fn run(trials: &[Trial<'_>], settings: &Settings) -> Vec<Outcome> {
         };
         threads.into_iter().flat_map(join).collect()
     });
-    bar.finish_and_clear();
+    progress.bar.finish_and_clear();
     outcomes.sort_by_key(|(index, _)| *index);
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-fn one(trial: &Trial<'_>, keep_samples: bool, bar: &ProgressBar) -> Outcome {
+fn one(trial: &Trial<'_>, keep_samples: bool, progress: &Progress) -> Outcome {
     let length = trial.scenario.length;
     let mut told = 0;
     let mut tell = |steps: u64| {
-        bar.inc(steps.saturating_sub(told));
+        progress.bar.inc(steps.saturating_sub(told));
         told = told.max(steps);
     };
     let run = sim::run(trial, &mut |invocations, time: Duration| {
@@ -71,14 +101,12 @@ fn one(trial: &Trial<'_>, keep_samples: bool, bar: &ProgressBar) -> Outcome {
         tell((by_count.min(by_time).min(1.0) * STEPS as f64) as u64);
     });
     tell(STEPS);
+    progress.end_trial();
     let row = Row::new(trial, &run);
     Outcome { row, samples: if keep_samples { run.samples } else { Vec::new() } }
 }
 
-fn bar(trials: usize, shown: bool) -> ProgressBar {
-    if !shown {
-        return ProgressBar::hidden();
-    }
+fn bar(trials: usize) -> ProgressBar {
     let target = ProgressDrawTarget::stderr_with_hz(5);
     let bar = ProgressBar::with_draw_target(Some(trials as u64 * STEPS), target);
     let style = ProgressStyle::with_template("{bar:40} {percent} % of {msg}, {eta} left");

@@ -44,8 +44,7 @@ fn nodes(raw: &raw::Fault, key: &str, fleet: &Fleet, notes: &mut Notes) -> Vec<N
 }
 
 fn kind(raw: &raw::Fault, key: &str, notes: &mut Notes) -> FaultKind {
-    let factor = || raw.factor;
-    let probability = || raw.probability;
+    let raw::Fault { factor, probability, .. } = *raw;
     let mut number = |name: &str, value: Option<f64>, range: std::ops::RangeInclusive<f64>| {
         let key = format!("{key}.{name}");
         match value {
@@ -57,15 +56,15 @@ fn kind(raw: &raw::Fault, key: &str, notes: &mut Notes) -> FaultKind {
         }
     };
     let (kind, used) = match raw.kind.as_str() {
-        "slowed" => (FaultKind::Slowed(number("factor", factor(), FACTOR)), "factor"),
+        "slowed" => (FaultKind::Slowed(number("factor", factor, FACTOR)), "factor"),
         "stopped" => (FaultKind::Stopped, ""),
         "cut_off" => (FaultKind::CutOff, ""),
         "left" => (FaultKind::Left, ""),
         "silent" => {
-            (FaultKind::Silent(number("probability", probability(), 0.0..=1.0)), "probability")
+            (FaultKind::Silent(number("probability", probability, 0.0..=1.0)), "probability")
         }
         "failing" => {
-            (FaultKind::Failing(number("probability", probability(), 0.0..=1.0)), "probability")
+            (FaultKind::Failing(number("probability", probability, 0.0..=1.0)), "probability")
         }
         other => {
             let remedy = "write slowed, stopped, cut_off, left, silent or failing";
@@ -73,7 +72,7 @@ fn kind(raw: &raw::Fault, key: &str, notes: &mut Notes) -> FaultKind {
             return FaultKind::Stopped;
         }
     };
-    for (name, value) in [("factor", factor()), ("probability", probability())] {
+    for (name, value) in [("factor", factor), ("probability", probability)] {
         if let Some(value) = value.filter(|_| used != name) {
             let fault = format!("says nothing where kind is {}", raw.kind);
             notes.note(format!("{key}.{name}"), value, fault, "remove it");

@@ -1,5 +1,7 @@
 //! Machines, their topology and the configuration that all of them read.
 
+use std::collections::HashMap;
+
 use serde_yaml::{Mapping, Value};
 
 use super::Notes;
@@ -8,6 +10,9 @@ use crate::problem::Problem;
 use crate::sim::scenario::Machine;
 use crate::simulate::raw;
 use crate::topology::{NodeIndex, Role, Topology};
+
+/// Every cell keeps a delay for each pair of zones.
+const ZONES_MAX: usize = 2000;
 
 /// Cores of one machine, and how fast they are.
 const CORES_MAX: u16 = 4096;
@@ -35,11 +40,12 @@ pub(super) struct Fleet {
 impl Fleet {
     fn new(snapshot: Snapshot, machines: Vec<Machine>) -> Self {
         let mut zones: Vec<String> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
         let mut zone_of = Vec::new();
         let mut is_cloud = Vec::new();
         for node in snapshot.site.topology.nodes() {
             let zone = node.zone.as_str();
-            let index = zones.iter().position(|other| other == zone).unwrap_or_else(|| {
+            let index = *places.entry(zone).or_insert_with(|| {
                 zones.push(zone.to_owned());
                 is_cloud.push(false);
                 zones.len() - 1
@@ -116,7 +122,13 @@ pub(super) fn read(raw: &raw::Scenario, notes: &mut Notes) -> Option<Fleet> {
     });
     let machines = machines.collect();
     let snapshot = snapshot(&nodes, raw.hopwise.as_ref(), notes)?;
-    Some(Fleet::new(snapshot, machines))
+    let fleet = Fleet::new(snapshot, machines);
+    if fleet.zones.len() > ZONES_MAX {
+        let value = format!("{} zones", fleet.zones.len());
+        notes.note(key, value, "are too many", format!("use at most {ZONES_MAX}"));
+        return None;
+    }
+    Some(fleet)
 }
 
 fn machine(node: &raw::Node, place: &str, notes: &mut Notes) -> Machine {

@@ -1,5 +1,6 @@
 //! What is wrong so far.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -85,15 +86,14 @@ impl Notes {
 
     /// Notes a name in `list` that stands there twice, or is empty.
     pub(super) fn distinct<'a>(&mut self, list: &str, names: impl Iterator<Item = &'a str>) {
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen = HashSet::new();
         for (i, name) in names.enumerate() {
             let key = format!("{list}[{i}].name");
             if name.is_empty() {
                 self.note(&key, "\"\"", "is empty", "give it a name");
-            } else if seen.contains(&name) {
+            } else if !seen.insert(name) {
                 self.note(&key, name, "stands there twice", "give each a name of its own");
             }
-            seen.push(name);
         }
     }
 }
