@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::adaptive::Lesson;
 use super::estimate::LoadReport;
 use super::policy::{AdaptiveRule, Architecture};
-use super::route::{Outcome, Stage, Ticket};
+use super::route::{Outcome, Ticket};
 use super::speed::PACE_USUAL_MILLI;
 use super::{FunctionName, Scheduler, Site, Time};
 use crate::topology::{Role, Slot};
@@ -58,7 +58,7 @@ impl<R: Rng> Scheduler<R> {
             self.pace.record(surprise, now);
         }
         let pace = self.pace.milli();
-        self.learn_from(ticket, sample_s, pace, now);
+        self.learn_from(ticket.function, ticket.slot, sample_s, pace, now);
     }
 
     /// An answer from another node: what it says of service there.
@@ -66,16 +66,15 @@ impl<R: Rng> Scheduler<R> {
         &mut self,
         ticket: &Ticket,
         outcome: Outcome,
-        report: Option<LoadReport>,
+        said: Option<(Slot, LoadReport)>,
         now: Time,
     ) {
-        let Some(report) = report.filter(|_| outcome == Outcome::Good && !ticket.local) else {
+        let Some((slot, report)) = said.filter(|_| outcome == Outcome::Good && !ticket.local)
+        else {
             return;
         };
-        let Some(service) = report.service.filter(|_| ticket.stage == Stage::Execute) else {
-            return;
-        };
-        self.learn_from(ticket, service.as_secs_f64(), report.pace_milli, now);
+        let Some(service) = report.service.filter(|_| ticket.timed) else { return };
+        self.learn_from(ticket.function, slot, service.as_secs_f64(), report.pace_milli, now);
     }
 
     /// The architecture for an invocation that has come in here.
@@ -129,9 +128,16 @@ impl<R: Rng> Scheduler<R> {
     }
 
     /// Takes one service apart: what of it is the function, what the node, what the moment.
-    fn learn_from(&mut self, ticket: &Ticket, sample_s: f64, pace_milli: u16, now: Time) {
-        let usual = self.function_mut(ticket.function, now).service;
-        let Some(estimate) = self.estimate_mut(ticket.slot) else { return };
+    fn learn_from(
+        &mut self,
+        function: FunctionName,
+        slot: Slot,
+        sample_s: f64,
+        pace_milli: u16,
+        now: Time,
+    ) {
+        let usual = self.function_mut(function, now).service;
+        let Some(estimate) = self.estimate_mut(slot) else { return };
         let at_usual_pace_s = sample_s / (f64::from(pace_milli) * 1e-3).exp();
         if let Some(surprise) =
             usual.surprise(at_usual_pace_s).filter(|_| pace_milli < PACE_USUAL_MILLI)
@@ -139,6 +145,6 @@ impl<R: Rng> Scheduler<R> {
             estimate.speed.learn(surprise);
         }
         let on_usual_node_s = at_usual_pace_s / estimate.speed.factor();
-        self.function_mut(ticket.function, now).service.record(on_usual_node_s, now);
+        self.function_mut(function, now).service.record(on_usual_node_s, now);
     }
 }

@@ -208,19 +208,23 @@ impl<R: Rng> Scheduler<R> {
         self.record_placed(ticket, outcome, report, None, now);
     }
 
-    /// The same, with what the node that ran it said of itself, where that is another.
+    /// The same, with what the node that ran it said of itself, where that is not the one asked.
     pub fn record_placed(
         &mut self,
         ticket: Ticket,
         outcome: Outcome,
         report: Option<LoadReport>,
-        ran: Option<LoadReport>,
+        ran: Option<(Slot, LoadReport)>,
         now: Time,
     ) {
         let took = now.since(ticket.started);
-        self.learn_architecture(&ticket, outcome, report.or(ran), took, now);
+        let said = report.map(|report| (ticket.slot, report)).or(ran);
+        self.learn_architecture(&ticket, outcome, said.map(|(_, report)| report), took, now);
+        if let Some((slot, report)) = ran {
+            self.observe(slot, report, now);
+        }
         self.leave_own(&ticket, outcome, now);
-        self.learn_service(&ticket, outcome, report, now);
+        self.learn_service(&ticket, outcome, said, now);
         if let Some(estimate) = self.estimate_mut(ticket.slot) {
             estimate.mark_ended(ticket.stage);
             match outcome {

@@ -213,9 +213,8 @@ impl Fleet {
     pub(super) fn reconfigure(&mut self, scenario: &Scenario) {
         let left = |machine: usize| self.members[machine].ails.left;
         let there: Vec<usize> = (0..self.members.len()).filter(|m| !left(*m)).collect();
-        let mut text = scenario.text.head.clone();
-        there.iter().for_each(|machine| text.push_str(&scenario.text.nodes[*machine]));
-        let Ok(mut next) = self.snapshot.with(&Change::Text(text)) else { return };
+        let change = Change::Text(scenario.text.of(&there));
+        let Ok(mut next) = self.snapshot.with(&change) else { return };
         next.site.policy = self.snapshot.site.policy;
         self.index_of.fill(None);
         self.machine_of = there.iter().map(|machine| *machine as MachineId).collect();

@@ -21,8 +21,14 @@ pub(super) struct Processor {
     warm: Vec<Warmth>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Demand(f64);
+
+impl PartialOrd for Demand {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Eq for Demand {}
 

@@ -29,13 +29,30 @@ pub struct Scenario {
     pub length: Length,
 }
 
-/// A configuration in parts, so that a node can be left out.
+/// A configuration in parts, so that nodes can be left out.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigText {
-    /// Everything but the topology's nodes; ends with the key `topology:`.
+    /// Everything but the keys `node` and `topology`.
     pub head: String,
-    /// The entry of each node, by [`NodeIndex`].
-    pub nodes: Vec<String>,
+    /// Id, role, zone and address of each node, by [`NodeIndex`].
+    pub nodes: Vec<[String; 4]>,
+}
+
+impl ConfigText {
+    /// The configuration with these nodes, read by the first of them.
+    pub fn of(&self, nodes: &[usize]) -> String {
+        let mut text = self.head.clone();
+        for (place, &node) in nodes.iter().enumerate() {
+            let [id, role, zone, address] = &self.nodes[node];
+            if place == 0 {
+                text.push_str(&format!("node: {{id: {id:?}}}\ntopology:\n"));
+            }
+            text.push_str(&format!(
+                "  - {{id: {id:?}, role: {role:?}, zone: {zone:?}, address: {address:?}}}\n"
+            ));
+        }
+        text
+    }
 }
 
 /// One row of conditions.
@@ -47,8 +64,6 @@ pub struct Cell {
     pub network: Network,
     /// Functions, each drawn with probability proportional to its weight.
     pub functions: Vec<Function>,
-    /// The ways between the nodes.
-    pub network: Network,
     /// What goes wrong.
     pub faults: Vec<Fault>,
 }

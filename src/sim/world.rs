@@ -448,13 +448,10 @@ impl<'a> World<'a> {
         });
         let direct = said.filter(|(runner, _)| *runner == asked).map(|(_, report)| report);
         let seen = said.filter(|(runner, _)| *runner != asked);
-        let slot = seen.and_then(|(runner, _)| self.fleet.slot_of(runner));
-        let scheduler = &mut self.fleet.member(node).scheduler;
+        let ran = seen.and_then(|(runner, report)| Some((self.fleet.slot_of(runner)?, report)));
         if let Some(ticket) = ticket {
-            scheduler.record_placed(ticket, outcome, direct, seen.map(|(_, report)| report), now);
-        }
-        if let (Some((_, report)), Some(slot)) = (seen, slot) {
-            scheduler.observe(slot, report, now);
+            let scheduler = &mut self.fleet.member(node).scheduler;
+            scheduler.record_placed(ticket, outcome, direct, ran, now);
         }
     }
 

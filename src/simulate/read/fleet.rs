@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use serde_yaml::{Mapping, Value};
+use serde_yaml::Mapping;
 
 use super::Notes;
 use crate::config::Snapshot;
 use crate::problem::Problem;
-use crate::sim::scenario::Machine;
+use crate::sim::scenario::{ConfigText, Machine};
 use crate::simulate::raw;
 use crate::topology::{NodeIndex, Role, Topology};
 
@@ -29,6 +29,7 @@ const GIVEN: [(&str, &str); 3] = [
 #[derive(Debug)]
 pub(super) struct Fleet {
     pub(super) snapshot: Snapshot,
+    pub(super) text: ConfigText,
     pub(super) machines: Vec<Machine>,
     pub(super) zones: Vec<String>,
     /// The zone of each node, as an index of `zones`.
@@ -38,7 +39,7 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    fn new(snapshot: Snapshot, machines: Vec<Machine>) -> Self {
+    fn new(snapshot: Snapshot, text: ConfigText, machines: Vec<Machine>) -> Self {
         let mut zones: Vec<String> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
         let mut zone_of = Vec::new();
@@ -53,7 +54,7 @@ impl Fleet {
             is_cloud[index] |= node.role == Role::CloudController;
             zone_of.push(index);
         }
-        Self { snapshot, machines, zones, zone_of, is_cloud }
+        Self { snapshot, text, machines, zones, zone_of, is_cloud }
     }
 
     pub(super) fn topology(&self) -> &Topology {
@@ -121,8 +122,8 @@ pub(super) fn read(raw: &raw::Scenario, notes: &mut Notes) -> Option<Fleet> {
         machine(node, &place, notes)
     });
     let machines = machines.collect();
-    let snapshot = snapshot(&nodes, raw.hopwise.as_ref(), notes)?;
-    let fleet = Fleet::new(snapshot, machines);
+    let (snapshot, text) = snapshot(&nodes, raw.hopwise.as_ref(), notes)?;
+    let fleet = Fleet::new(snapshot, text, machines);
     if fleet.zones.len() > ZONES_MAX {
         let value = format!("{} zones", fleet.zones.len());
         notes.note(key, value, "are too many", format!("use at most {ZONES_MAX}"));
@@ -177,7 +178,11 @@ fn generated(generate: &raw::Generate, notes: &mut Notes) -> Option<Vec<raw::Nod
 }
 
 /// The configuration every node reads: the keys under `hopwise`, and the nodes as its topology.
-fn snapshot(nodes: &[raw::Node], hopwise: Option<&Mapping>, notes: &mut Notes) -> Option<Snapshot> {
+fn snapshot(
+    nodes: &[raw::Node],
+    hopwise: Option<&Mapping>,
+    notes: &mut Notes,
+) -> Option<(Snapshot, ConfigText)> {
     let mut document = hopwise.cloned().unwrap_or_default();
     for (key, remedy) in GIVEN {
         if document.contains_key(key) {
@@ -187,23 +192,20 @@ fn snapshot(nodes: &[raw::Node], hopwise: Option<&Mapping>, notes: &mut Notes) -
         }
     }
     document.insert("architecture".into(), "dynamic".into());
-    let first = nodes.first().map_or("", |node| &node.id);
-    document.insert("node".into(), mapping([("id", first)]));
-    let topology = nodes.iter().enumerate().map(|(i, node)| {
-        let address = address(i);
-        mapping([
-            ("id", node.id.as_str()),
-            ("role", node.role.as_str()),
-            ("zone", node.zone.as_str()),
-            ("address", address.as_str()),
-        ])
-    });
-    document.insert("topology".into(), Value::Sequence(topology.collect()));
+    let in_topology = |(i, node): (usize, &raw::Node)| {
+        [node.id.clone(), node.role.clone(), node.zone.clone(), address(i)]
+    };
+    let entries: Vec<[String; 4]> = nodes.iter().enumerate().map(in_topology).collect();
     let made = serde_yaml::to_string(&document).map_err(|error| {
         vec![Problem::new("hopwise", "", error.to_string(), "write plain keys and values")]
     });
-    match made.and_then(|text| Snapshot::from_yaml(&text, None)) {
-        Ok(snapshot) => Some(snapshot),
+    let read = made.and_then(|head| {
+        let text = ConfigText { head, nodes: entries };
+        let all: Vec<usize> = (0..nodes.len()).collect();
+        Ok((Snapshot::from_yaml(&text.of(&all), None)?, text))
+    });
+    match read {
+        Ok(read) => Some(read),
         Err(problems) => {
             problems.into_iter().for_each(|problem| notes.push(in_scenario(problem)));
             None
@@ -219,10 +221,6 @@ fn in_scenario(problem: Problem) -> Problem {
         None => format!("hopwise.{}", problem.key),
     };
     Problem { key, line: None, ..problem }
-}
-
-fn mapping<const N: usize>(pairs: [(&str, &str); N]) -> Value {
-    Value::Mapping(pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
 }
 
 /// An address that no other node has: 10.0.0.1 and on.

@@ -52,6 +52,7 @@ fn study(raw: raw::Scenario, folder: &Path) -> Result<Study, Vec<Problem>> {
         length: length(&raw.length, notes),
         machines: fleet.machines,
         snapshot: fleet.snapshot,
+        text: fleet.text,
     };
     let policies = policies(raw.policies.as_deref(), notes);
     if raw.seeds.is_empty() {
