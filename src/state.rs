@@ -29,7 +29,6 @@ pub struct State {
     scheduler: Mutex<LiveScheduler>,
     writing: Mutex<()>,
     source: Option<PathBuf>,
-    cores: u16,
     draining: AtomicBool,
     /// Counters and gauges.
     pub metrics: Metrics,
@@ -57,16 +56,16 @@ impl State {
     /// The state of a node that starts with `snapshot`, which was read from `source`, and draws
     /// from `rng`.
     pub fn new(snapshot: Snapshot, source: Option<PathBuf>, rng: Pcg64) -> Self {
-        let mut scheduler = Scheduler::new(snapshot.limits.functions, rng);
-        scheduler.adopt(&snapshot.site.topology);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = u16::try_from(cores).unwrap_or(u16::MAX);
+        let mut scheduler = Scheduler::new(snapshot.limits.functions, rng).with_cores(cores);
+        scheduler.adopt(&snapshot.site.topology);
         Self {
             clock: Clock::start(),
             current: ArcSwap::from_pointee(snapshot),
             scheduler: Mutex::new(scheduler),
             writing: Mutex::new(()),
             source,
-            cores: u16::try_from(cores).unwrap_or(u16::MAX),
             draining: AtomicBool::new(false),
             metrics: Metrics::new(),
             host_load: HostLoad::default(),
@@ -98,24 +97,30 @@ impl State {
         decision
     }
 
-    /// Learns from how a step ended.
-    pub fn record(&self, ticket: Ticket, outcome: Outcome, report: Option<LoadReport>) {
+    /// Learns from how a step ended, and from what the node asked said of itself, or the node that
+    /// ran it where that is another.
+    pub fn record(
+        &self,
+        ticket: Ticket,
+        outcome: Outcome,
+        report: Option<LoadReport>,
+        ran: Option<(Slot, LoadReport)>,
+    ) {
         self.metrics.count_outcome(outcome);
         let now = self.now();
-        self.scheduler().record(ticket, outcome, report, now);
+        self.scheduler().record_placed(ticket, outcome, report, ran, now);
     }
 
-    /// Learns what a node said of itself through another.
-    pub fn observe(&self, slot: Slot, report: LoadReport) {
+    /// Learns what a node said of itself with a request.
+    pub fn hear(&self, slot: Slot, report: LoadReport) {
         let now = self.now();
-        self.scheduler().observe(slot, report, now);
+        self.scheduler().hear(slot, report, now);
     }
 
-    /// What this node says of itself, for an invocation that has run here since `since`.
-    pub fn report(&self, snapshot: &Snapshot, since: Option<Time>) -> LoadReport {
-        let execution = since.map(|since| self.now().since(since));
-        let in_flight = self.in_flight(snapshot);
-        LoadReport { in_flight, cores: self.cores, execution, ..Default::default() }
+    /// What this node says of itself, to whoever sent it the invocation of `ticket`.
+    pub fn report(&self, snapshot: &Snapshot, ticket: Option<&Ticket>) -> LoadReport {
+        let now = self.now();
+        self.scheduler().report(snapshot.site.node().slot, ticket, now)
     }
 
     /// Invocations running at this node's gateway.

@@ -96,8 +96,8 @@ fn policy(raw: &Raw<'_>, offload: OffloadRule) -> Policy {
         hop_limit: raw.hop_limit,
         offload,
         selection: raw.selection,
-        rule: Default::default(),
-        adaptive: Default::default(),
+        rule: raw.rule,
+        adaptive: raw.adaptive,
         tail_ratio: raw.tail_ratio,
     }
 }

@@ -12,7 +12,7 @@ use super::reader::{Fault, Section, read_document};
 use super::{Authority, Interception, Limits, Listen, Timeouts, WORKERS_MAX};
 use crate::problem::Problem;
 use crate::scheduling::policy::{
-    HopLimit, Mode, OffloadRule, Selection, TailRatioRule, Thresholds,
+    AdaptiveRule, DynamicRule, HopLimit, Mode, OffloadRule, Selection, TailRatioRule, Thresholds,
 };
 use crate::scheduling::window::SAMPLES_MAX;
 use crate::topology::{Address, NodeId, NodeSpec, Role, Zone};
@@ -24,6 +24,7 @@ const LOAD_THRESH_MAX: f64 = 1e6;
 const RATE_MAX: f64 = 1e6;
 const SLOPE_MAX: f64 = 1000.0;
 const SAMPLE_INTERVAL_SECS: RangeInclusive<f64> = 0.001..=3600.0;
+const MEMORY_SECS: RangeInclusive<f64> = 1.0..=3600.0;
 const ENTRY_BODY_BYTES_MAX: usize = 1 << 30;
 const REPLAY_BODY_BYTES_MAX: usize = 16 << 20;
 const HEADERS: RangeInclusive<usize> = 16..=4096;
@@ -44,6 +45,8 @@ pub(super) struct Raw<'a> {
     pub(super) nodes: Vec<RawNode>,
     pub(super) selection: Selection,
     pub(super) hop_limit: HopLimit,
+    pub(super) rule: DynamicRule,
+    pub(super) adaptive: AdaptiveRule,
     pub(super) tail_ratio: TailRatioRule,
     pub(super) data: Option<SocketAddr>,
     pub(super) admin: SocketAddr,
@@ -67,6 +70,7 @@ pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
     read_document(document, |s| {
         let mode = s.choice("architecture", &Mode::ALL, Mode::as_str);
         let tail_ratio = s.section("tail_scheduler", read_tail_scheduler);
+        let (rule, adaptive, tail_ratio) = s.section("dynamic", |s| read_dynamic(s, tail_ratio));
         let (data, admin) = s.section("listen", |s| {
             (s.parsed("data", socket), s.parsed("admin", socket).unwrap_or(Listen::ADMIN_DEFAULT))
         });
@@ -78,7 +82,9 @@ pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
                 .choice("selection", &Selection::ALL, Selection::as_str)
                 .unwrap_or_default(),
             hop_limit: HopLimit(s.whole("hop_limit", HopLimit::DEFAULT.0, 0..=HopLimit::MAX)),
-            tail_ratio: s.section("dynamic", |s| read_dynamic(s, tail_ratio)),
+            rule,
+            adaptive,
+            tail_ratio,
             data,
             admin,
             gateway: s.parsed("gateway", authority),
@@ -172,9 +178,24 @@ pub(super) fn above(hard_key: &str, hard: f64) -> Fault {
     )
 }
 
-fn read_dynamic(s: &mut Section<'_>, rule: TailRatioRule) -> TailRatioRule {
-    // One rule so far; the key is there so that files name the one they were written for.
-    s.choice("rule", &["tail_ratio"], |name| name);
+/// How dynamic mode chooses, and the numbers of either rule.
+fn read_dynamic(
+    s: &mut Section<'_>,
+    tail_ratio: TailRatioRule,
+) -> (DynamicRule, AdaptiveRule, TailRatioRule) {
+    let rule = s.choice("rule", &DynamicRule::ALL, DynamicRule::as_str).unwrap_or_default();
+    let default = AdaptiveRule::default();
+    let memory_s = s.number("memory_s", default.memory.as_secs_f64(), MEMORY_SECS);
+    let adaptive = AdaptiveRule {
+        exploration: s.number("exploration", default.exploration, 0.0..=0.05),
+        hysteresis: s.number("hysteresis", default.hysteresis, 0.0..=1.0),
+        exact_view: s.number("exact_view", default.exact_view, 0.0..=1.0),
+        memory: Duration::from_secs_f64(memory_s),
+    };
+    (rule, adaptive, read_smoothing(s, tail_ratio))
+}
+
+fn read_smoothing(s: &mut Section<'_>, rule: TailRatioRule) -> TailRatioRule {
     let floor = s.number("smoothing_floor", rule.smoothing_floor, 0.0..=1.0);
     let range = s.number("smoothing_range", rule.smoothing_range, 0.0..=1.0);
     if floor + range > 1.0 + f64::EPSILON {

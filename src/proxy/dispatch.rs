@@ -20,7 +20,7 @@ use super::answer::Refused;
 use super::connect::Destination;
 use super::outbound::{self, Prepared};
 use super::peer::{self, Onward};
-use super::pending::Pending;
+use super::pending::{Pending, is_good};
 use super::report::Report;
 use super::request_body::{RequestBody, drain};
 use super::response_body::ResponseBody;
@@ -81,6 +81,10 @@ pub(super) async fn serve(context: Rc<Context>, admitted: Admitted) -> Response<
         call.via = peer.via;
         call.path = peer.path;
         call.architecture = peer.architecture;
+        if let Some((node, load)) = peer.sender {
+            let slot = call.snapshot.site.topology.node(node).slot;
+            context.state.hear(slot, load);
+        }
         call.deadline = peer.deadline.map(|left| Instant::now() + left);
     }
     invoke(&context, &call, head, body).await
@@ -254,6 +258,7 @@ impl Placing<'_> {
         }
         let node = site.topology.node(target);
         let onward = Onward {
+            load: self.context.state.report(&self.call.snapshot, None),
             hop: self.call.hop.saturating_add(1),
             via: &self.call.via,
             architecture: decision.architecture,
@@ -283,7 +288,7 @@ impl Placing<'_> {
         let local = target == self.call.snapshot.site.here;
         let wanted = self.call.wants_report;
         let report = if local {
-            wanted.then(|| self.own_report(&pending))
+            wanted.then(|| self.own_report(&pending, answered.response.status()))
         } else {
             let report = self.peer_report(&answered, target, &mut pending);
             wanted.then_some(report)
@@ -302,9 +307,11 @@ impl Placing<'_> {
     }
 
     /// What this node says of itself.
-    fn own_report(&self, pending: &Pending) -> Report {
+    fn own_report(&self, pending: &Pending, status: StatusCode) -> Report {
         let snapshot = &self.call.snapshot;
-        let load = self.context.state.report(snapshot, pending.started());
+        // How soon a bad answer came says nothing of how fast this node is.
+        let ticket = pending.ticket().filter(|_| is_good(status));
+        let load = self.context.state.report(snapshot, ticket);
         let node = snapshot.site.node().id.as_str().to_owned();
         Report { node, hop: self.call.hop, load: Some(load) }
     }

@@ -55,6 +55,8 @@ pub(crate) struct PeerContext {
     pub(crate) architecture: Option<Architecture>,
     /// Time left to answer.
     pub(crate) deadline: Option<Duration>,
+    /// What the sidecar that sent it says of itself, if this topology knows it.
+    pub(crate) sender: Option<(NodeIndex, LoadReport)>,
 }
 
 /// Whether the sender of a request is a peer.
@@ -100,7 +102,9 @@ pub(super) fn read(
     let architecture = text(&ARCHITECTURE)?.map(str::parse).transpose();
     let deadline = text(&DEADLINE_MS)?.map(str::parse).transpose();
     let topology = &snapshot.site.topology;
-    let path = passed(&via).filter_map(|id| topology.index_of(id)).collect();
+    let path: Vec<NodeIndex> = passed(&via).filter_map(|id| topology.index_of(id)).collect();
+    let sender = passed(&via).last().and_then(|id| topology.index_of(id));
+    let sender = sender.zip(headers.get(&LOAD).and_then(read_load));
     Ok(Some(PeerContext {
         hop,
         path,
@@ -108,6 +112,7 @@ pub(super) fn read(
         stage,
         architecture: architecture.map_err(|()| ARCHITECTURE)?,
         deadline: deadline.map_err(|_| DEADLINE_MS)?.map(Duration::from_millis),
+        sender,
     }))
 }
 
@@ -124,6 +129,8 @@ pub(super) struct Onward<'a> {
     pub(super) stage: Stage,
     pub(super) deadline: Option<Duration>,
     pub(super) to: &'a str,
+    /// What this node says of itself, so that who places for it knows its load as it is.
+    pub(super) load: LoadReport,
 }
 
 /// Writes the headers for the next sidecar.
@@ -149,6 +156,9 @@ pub(super) fn write(
     }
     headers.insert(ARCHITECTURE, HeaderValue::from_static(onward.architecture.as_str()));
     headers.insert(STAGE, HeaderValue::from_static(onward.stage.as_str()));
+    if let Some(load) = load_value(&onward.load) {
+        headers.insert(LOAD, load);
+    }
     if let Some(left) = onward.deadline {
         headers.insert(DEADLINE_MS, HeaderValue::from(left.as_millis() as u64));
     }
@@ -163,7 +173,7 @@ pub(super) fn write(
 
 /// Takes the headers for the next sidecar off again.
 pub(super) fn remove(headers: &mut HeaderMap) {
-    for name in [HOP, VIA, ARCHITECTURE, STAGE, DEADLINE_MS, SIGNATURE] {
+    for name in [HOP, VIA, ARCHITECTURE, STAGE, DEADLINE_MS, LOAD, SIGNATURE] {
         headers.remove(name);
     }
 }
@@ -177,7 +187,7 @@ fn mac(key: &Secret, method: &Method, uri: &Uri, headers: &HeaderMap, time: u64)
         mac.update(part);
         mac.update(b"\n");
     }
-    for name in [HOP, VIA, ARCHITECTURE, STAGE, DEADLINE_MS] {
+    for name in [HOP, VIA, ARCHITECTURE, STAGE, DEADLINE_MS, LOAD] {
         mac.update(headers.get(name).map_or(b"".as_slice(), HeaderValue::as_bytes));
         mac.update(b"\n");
     }
@@ -217,16 +227,21 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
 }
 
-/// A load report as a header value: `in-flight=3, cores=2, execution-ms=12.345`.
+/// A load report as a header value: `in-flight=3, cores=2, execution-ms=12.345, service-ms=8.230`,
+/// and `pace=1.099` where the node is slower than usual (a natural logarithm, so three times).
 pub(crate) fn load_value(report: &LoadReport) -> Option<HeaderValue> {
-    let LoadReport { in_flight, cores, execution, .. } = report;
-    let text = match execution {
-        Some(execution) => {
-            let ms = execution.as_secs_f64() * 1e3;
-            format!("in-flight={in_flight}, cores={cores}, execution-ms={ms:.3}")
+    let LoadReport { in_flight, cores, execution, service, pace_milli } = report;
+    let mut text = String::with_capacity(96);
+    let mut write = |part: std::fmt::Arguments<'_>| std::fmt::Write::write_fmt(&mut text, part);
+    write(format_args!("in-flight={in_flight}, cores={cores}")).ok()?;
+    for (name, time) in [("execution-ms", execution), ("service-ms", service)] {
+        if let Some(time) = time {
+            write(format_args!(", {name}={:.3}", time.as_secs_f64() * 1e3)).ok()?;
         }
-        None => format!("in-flight={in_flight}, cores={cores}"),
-    };
+    }
+    if *pace_milli > 0 {
+        write(format_args!(", pace={:.3}", f64::from(*pace_milli) / 1e3)).ok()?;
+    }
     HeaderValue::from_str(&text).ok()
 }
 
@@ -238,14 +253,20 @@ pub(super) fn read_load(value: &HeaderValue) -> Option<LoadReport> {
         match name {
             "in-flight" => report.in_flight = value.parse().ok()?,
             "cores" => report.cores = value.parse().ok()?,
-            "execution-ms" => {
-                let ms: f64 = value.parse().ok()?;
-                report.execution = Some(Duration::try_from_secs_f64(ms / 1e3).ok()?);
+            "execution-ms" => report.execution = Some(milliseconds(value)?),
+            "service-ms" => report.service = Some(milliseconds(value)?),
+            "pace" => {
+                let pace: f64 = value.parse().ok()?;
+                report.pace_milli = (pace * 1e3).round() as u16;
             }
             _ => {}
         }
     }
     Some(report)
+}
+
+fn milliseconds(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.parse::<f64>().ok()? / 1e3).ok()
 }
 
 #[cfg(test)]
@@ -255,10 +276,14 @@ mod tests {
     #[test]
     fn a_report_survives_the_header() {
         for execution in [None, Some(Duration::from_micros(12_345))] {
-            let report = LoadReport { in_flight: 3, cores: 2, execution, ..LoadReport::default() };
+            let service = execution.map(|e| e / 3);
+            let pace_milli = if execution.is_some() { 1099 } else { 0 };
+            let report = LoadReport { in_flight: 3, cores: 2, execution, service, pace_milli };
             assert_eq!(read_load(&load_value(&report).unwrap()), Some(report));
         }
-        for bad in ["", "in-flight", "in-flight=-1", "execution-ms=NaN", "execution-ms=-1"] {
+        for bad in
+            ["", "in-flight", "in-flight=-1", "execution-ms=NaN", "execution-ms=-1", "pace=x"]
+        {
             assert_eq!(read_load(&HeaderValue::from_static(bad)), None, "{bad}");
         }
         let unknown = HeaderValue::from_static("in-flight=1, weather=fine");

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 
-use crate::scheduling::Time;
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::route::{Outcome, Ticket};
 use crate::state::State;
@@ -31,12 +30,14 @@ impl Pending {
         }
     }
 
-    pub(super) fn started(&self) -> Option<Time> {
-        self.ticket.as_ref().map(Ticket::started)
+    pub(super) fn ticket(&self) -> Option<&Ticket> {
+        self.ticket.as_ref()
     }
 
     /// Takes from the head of an answer whether it is good, and whether its end means anything.
     pub(super) fn note<B>(&mut self, response: &Response<B>) {
+        let now = self.state.now();
+        self.ticket = self.ticket.take().map(|ticket| ticket.heard(now));
         if !is_good(response.status()) {
             self.outcome = Outcome::Failed;
         }
@@ -68,10 +69,7 @@ impl Pending {
 
     fn record(&mut self, outcome: Outcome) {
         if let Some(ticket) = self.ticket.take() {
-            self.state.record(ticket, outcome, self.report);
-        }
-        if let Some((slot, report)) = self.observed.take() {
-            self.state.observe(slot, report);
+            self.state.record(ticket, outcome, self.report, self.observed.take());
         }
     }
 }
@@ -84,7 +82,7 @@ impl Drop for Pending {
 
 /// Whether a status speaks for the node that gave it. A node without the function answers 404 in
 /// no time, and one that sheds load 429: neither is an answer to be preferred for its speed.
-fn is_good(status: StatusCode) -> bool {
+pub(super) fn is_good(status: StatusCode) -> bool {
     !status.is_server_error()
         && !matches!(
             status,

@@ -15,6 +15,9 @@ use super::policy::{AdaptiveRule, Architecture};
 
 /// Standard errors by which two means must differ to be called different.
 const ERRORS_APART: f64 = 2.0;
+/// Trials that can be saved up, and there are from the start: one for each of the others, so that
+/// the ways are known early.
+const TRIES_MAX: f64 = 2.0;
 /// Answers without which nothing is said of an architecture.
 const ANSWERS_MIN: f64 = 8.0;
 
@@ -35,12 +38,13 @@ pub(super) struct Adaptive {
     tracks: [Track; 3],
     /// Invocations that may be spent on trying.
     tries: f64,
+    /// See [`AdaptiveRule::memory`].
+    memory_s: f64,
 }
 
 impl Default for Adaptive {
     fn default() -> Self {
-        // One for each of the others, so that the ways are known early.
-        Self { tracks: Default::default(), tries: 2.0 }
+        Self { tracks: Default::default(), tries: TRIES_MAX, memory_s: f64::INFINITY }
     }
 }
 
@@ -53,6 +57,13 @@ pub(super) struct Lesson {
     pub(super) stretch: f64,
 }
 
+/// The architecture for one invocation, and the one for those after it: another if it is but tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) now: Architecture,
+    pub(super) in_place: Architecture,
+}
+
 /// What is expected of an architecture for one function: seconds, and their standard error.
 #[derive(Debug, Clone, Copy)]
 struct Expected {
@@ -62,15 +73,9 @@ struct Expected {
 
 impl Adaptive {
     /// Takes in what came of an invocation that found no core free.
-    pub(super) fn record(
-        &mut self,
-        rule: &AdaptiveRule,
-        architecture: Architecture,
-        lesson: Lesson,
-        now: Time,
-    ) {
+    pub(super) fn record(&mut self, architecture: Architecture, lesson: Lesson, now: Time) {
         let track = &mut self.tracks[architecture.index()];
-        let age = now.since(track.updated).as_secs_f64() / rule.memory.as_secs_f64();
+        let age = now.since(track.updated).as_secs_f64() / self.memory_s;
         track.answers = track.answers * (-age).exp() + 1.0;
         track.updated = track.updated.max(now);
         let weight = 1.0 / track.answers;
@@ -81,17 +86,19 @@ impl Adaptive {
     }
 
     /// The architecture for an invocation that found no core free, of a function that usually
-    /// needs `service_s` and was last placed under `incumbent`; and whether it is but tried.
+    /// needs `service_s` and for which `incumbent` is in place.
     pub(super) fn choose(
         &mut self,
         rule: &AdaptiveRule,
         possible: [bool; 3],
         incumbent: Architecture,
         service_s: f64,
-    ) -> (Architecture, bool) {
+    ) -> Choice {
+        self.memory_s = rule.memory.as_secs_f64();
+        let stay = Choice { now: incumbent, in_place: incumbent };
         let offered = |a: &Architecture| possible[a.index()] && *a != incumbent;
         let others = || Architecture::ALL.into_iter().filter(offered);
-        let Some(held) = self.expected(incumbent, service_s) else { return (incumbent, false) };
+        let Some(held) = self.expected(incumbent, service_s) else { return stay };
         let better = |architecture: &Architecture| {
             let measured = self.expected(*architecture, service_s);
             measured.or_else(|| self.assumed(*architecture, incumbent, service_s)).is_some_and(
@@ -102,9 +109,9 @@ impl Adaptive {
             )
         };
         if let Some(architecture) = others().find(better) {
-            return (architecture, false);
+            return Choice { now: architecture, in_place: architecture };
         }
-        self.tries = (self.tries + rule.exploration).min(2.0);
+        self.tries = (self.tries + rule.exploration).min(TRIES_MAX);
         let promising = |architecture: &Architecture| {
             let track = &self.tracks[architecture.index()];
             track.answers == 0.0 || track.way_s + service_s < held.mean_s
@@ -113,9 +120,9 @@ impl Adaptive {
         match least_known {
             Some(architecture) if self.tries >= 1.0 => {
                 self.tries -= 1.0;
-                (architecture, true)
+                Choice { now: architecture, ..stay }
             }
-            _ => (incumbent, false),
+            _ => stay,
         }
     }
 

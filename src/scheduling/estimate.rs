@@ -21,6 +21,26 @@ pub const REPORT_LIFE: Duration = Duration::from_secs(10);
 
 const NETWORK_WEIGHT: f64 = 0.1;
 
+/// Response time that jumps up with a slow answer and comes down slowly, as Finagle and Linkerd
+/// have it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PeakEwma {
+    cost_s: f64,
+    updated: Time,
+}
+
+/// How many seconds it takes to forget two thirds of a peak.
+const PEAK_LIFE_S: f64 = 10.0;
+
+impl PeakEwma {
+    pub(super) fn record(&mut self, took: Duration, now: Time) {
+        let kept = (-now.since(self.updated).as_secs_f64() / PEAK_LIFE_S).exp();
+        let took_s = took.as_secs_f64();
+        self.cost_s = took_s.max(self.cost_s * kept + took_s * (1.0 - kept));
+        self.updated = self.updated.max(now);
+    }
+}
+
 /// The record of one node: what it did for us, and what it said of itself.
 #[derive(Debug, Clone)]
 pub struct NodeEstimate {
@@ -37,6 +57,7 @@ pub struct NodeEstimate {
     /// Invocations it places for us and has not answered.
     pub placing: u32,
     pub(super) load: Load,
+    pub(super) peak: PeakEwma,
     pub(super) speed: Speed,
     /// Time on the way there and back, as response time less the execution time it reported.
     pub network: Option<Duration>,
@@ -67,6 +88,7 @@ impl NodeEstimate {
             outstanding: 0,
             placing: 0,
             load: Load::default(),
+            peak: PeakEwma::default(),
             speed: Speed::default(),
             network: None,
             unreachable: None,
@@ -88,6 +110,12 @@ impl NodeEstimate {
             f64::from(report.in_flight) * (1.0 - age).max(0.0)
         });
         f64::from(self.outstanding + self.placing).max(reported)
+    }
+
+    /// What one more invocation there would cost: the peak response time for each that it has.
+    pub(super) fn peak_cost(&self) -> f64 {
+        let queued = f64::from(self.outstanding + self.placing + 1);
+        self.peak.cost_s * queued / self.success.max(1e-9)
     }
 
     /// Notes that an invocation was sent there.

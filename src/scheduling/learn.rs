@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use super::adaptive::Lesson;
 use super::estimate::LoadReport;
-use super::policy::{AdaptiveRule, Architecture};
+use super::policy::Architecture;
 use super::route::{Outcome, Ticket};
 use super::speed::PACE_USUAL_MILLI;
-use super::{FunctionName, Scheduler, Site, Time};
+use super::{FunctionName, FunctionRecord, Scheduler, Site, Time};
 use crate::topology::{Role, Slot};
+
+/// Weight of the last invocation in the shares that are shown of a function.
+const SHARES_WEIGHT: f64 = 0.05;
 
 impl<R: Rng> Scheduler<R> {
     /// What this node, the owner of `slot`, says of itself, to whoever sent it the invocation of
     /// `ticket`.
     pub fn report(&mut self, slot: Slot, ticket: Option<&Ticket>, now: Time) -> LoadReport {
         let received_s = self.advance_own(slot, now);
-        let own = ticket.filter(|ticket| ticket.local);
+        let own = ticket.filter(|ticket| ticket.local && ticket.timed);
         let service_s = own.map(|ticket| (received_s - ticket.received_s).max(0.0));
         let mut pace = self.pace;
         if let Some((ticket, service_s)) = own.zip(service_s) {
@@ -81,29 +84,30 @@ impl<R: Rng> Scheduler<R> {
     pub(super) fn adapt(&mut self, site: &Site, function: FunctionName, now: Time) -> Architecture {
         let node = site.node();
         let free = self.in_flight(node.slot) < u32::from(self.meter.cores());
-        self.contested = !(free && self.pace.milli() < PACE_USUAL_MILLI);
+        self.contested = !free || self.pace.milli() >= PACE_USUAL_MILLI;
+        let contested = self.contested;
         let topology = &site.topology;
-        let federated =
-            node.role == Role::Worker && !topology.controllers_of(&node.zone).is_empty();
-        let centralized =
-            node.role != Role::CloudController && !topology.cloud_controllers().is_empty();
-        let record = self.function_mut(function, now);
-        let first = if federated { Architecture::Federated } else { Architecture::Decentralized };
-        let incumbent = record.incumbent.unwrap_or(first);
-        let service_s = record.service.mean_s().unwrap_or_default();
+        let has_zone_controller = !topology.controllers_of(&node.zone).is_empty();
+        let has_cloud_controller = !topology.cloud_controllers().is_empty();
+        let federated = node.role == Role::Worker && has_zone_controller;
+        let centralized = node.role != Role::CloudController && has_cloud_controller;
         let possible = [centralized, federated, true];
+        let record = self.functions.get_or_insert_mut(function, || FunctionRecord::new(now));
+        let service_s = record.service.mean_s().unwrap_or_default();
         let rule = &site.policy.adaptive;
-        if !self.contested {
-            return self
-                .adaptive
-                .near(rule, possible, service_s)
-                .unwrap_or(Architecture::Decentralized);
-        }
-        let (chosen, trial) = self.adaptive.choose(rule, possible, incumbent, service_s);
-        if !trial {
-            self.function_mut(function, now).incumbent = Some(chosen);
-        }
-        chosen
+        let architecture = if contested {
+            let first =
+                [Architecture::Decentralized, Architecture::Federated][usize::from(federated)];
+            let incumbent = record.incumbent.filter(|a| possible[a.index()]).unwrap_or(first);
+            let choice = self.adaptive.choose(rule, possible, incumbent, service_s);
+            record.incumbent = Some(choice.in_place);
+            choice.now
+        } else {
+            let near = self.adaptive.near(rule, possible, service_s);
+            near.unwrap_or(Architecture::Decentralized)
+        };
+        record.shares = record.shares.after(architecture, SHARES_WEIGHT);
+        architecture
     }
 
     pub(super) fn learn_architecture(
@@ -124,7 +128,7 @@ impl<R: Rng> Scheduler<R> {
             way_s: took.saturating_sub(execution).as_secs_f64(),
             stretch: execution.as_secs_f64() / service_s.max(1e-6),
         };
-        self.adaptive.record(&AdaptiveRule::default(), ticket.architecture, lesson, now);
+        self.adaptive.record(ticket.architecture, lesson, now);
     }
 
     /// Takes one service apart: what of it is the function, what the node, what the moment.

@@ -219,7 +219,8 @@ impl<R: Rng> Scheduler<R> {
     ) {
         let took = now.since(ticket.started);
         let said = report.map(|report| (ticket.slot, report)).or(ran);
-        self.learn_architecture(&ticket, outcome, said.map(|(_, report)| report), took, now);
+        let heard = ticket.heard.unwrap_or(now).since(ticket.started);
+        self.learn_architecture(&ticket, outcome, said.map(|(_, report)| report), heard, now);
         if let Some((slot, report)) = ran {
             self.observe(slot, report, now);
         }
@@ -230,7 +231,7 @@ impl<R: Rng> Scheduler<R> {
             match outcome {
                 Outcome::Good | Outcome::Failed => {
                     let good = outcome == Outcome::Good;
-                    estimate.mark_answered(report, took, now);
+                    estimate.mark_answered(report, heard, now);
                     estimate.mark_success(good);
                     let window = match ticket.stage {
                         Stage::Schedule => &mut estimate.placed,
@@ -238,6 +239,7 @@ impl<R: Rng> Scheduler<R> {
                     };
                     if good && ticket.timed {
                         window.record(took, now);
+                        estimate.peak.record(took, now);
                     }
                 }
                 Outcome::Lost => estimate.mark_success(false),
@@ -469,6 +471,7 @@ impl<R: Rng> Scheduler<R> {
             slot,
             stage,
             started: now,
+            heard: None,
             local: node == site.here,
             received_s,
             adaptive: self.contested,

@@ -166,6 +166,8 @@ pub struct Ticket {
     pub(super) slot: Slot,
     pub(super) stage: Stage,
     pub(super) started: Time,
+    /// When the head of its answer came, where that was noted.
+    pub(super) heard: Option<Time>,
     /// Whether it runs at this node, and what the meter of this node showed then.
     pub(super) local: bool,
     pub(super) received_s: f64,
@@ -177,6 +179,11 @@ impl Ticket {
     /// The ticket of an answer whose end says nothing of the function: a stream without one.
     pub fn untimed(self) -> Self {
         Self { timed: false, ..self }
+    }
+
+    /// The ticket of an answer whose head came at `now`; its body may take as long as it likes.
+    pub fn heard(self, now: Time) -> Self {
+        Self { heard: Some(now), ..self }
     }
 
     /// When the step began.

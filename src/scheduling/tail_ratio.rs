@@ -34,6 +34,13 @@ impl Shares {
         Architecture::Decentralized
     }
 
+    /// These shares after one more invocation of `architecture`, which weighs `weight`.
+    pub(super) fn after(self, architecture: Architecture, weight: f64) -> Self {
+        let mut one = [0.0; 3];
+        one[architecture.index()] = 1.0;
+        self.blend(Self(one), weight)
+    }
+
     fn blend(self, new: Self, weight: f64) -> Self {
         let mix = |i: usize| (1.0 - weight) * self.0[i] + weight * new.0[i];
         Self([mix(0), mix(1), mix(2)])

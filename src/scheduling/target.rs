@@ -40,6 +40,8 @@ struct Candidate {
     /// Inverse mean response time, scaled by the share of good answers; none without samples.
     weight: Option<f64>,
     busy: f64,
+    /// See [`NodeEstimate::peak_cost`].
+    peak: f64,
 }
 
 /// One of `candidates` for which `eligible` holds, chosen by `selection`.
@@ -72,13 +74,16 @@ pub(super) fn choose<R: Rng>(
     match selection {
         Selection::Weighted => weighted(chosen, rng),
         Selection::Random => pick(&shortlist, count, rng).map(|c| c.node),
+        // Prediction places by itself; of controllers it takes the less busy, as they are few.
         Selection::LeastRequest | Selection::PeakEwma | Selection::Predictive if count <= 1 => {
             chosen.next().map(|c| c.node)
         }
         Selection::LeastRequest | Selection::PeakEwma | Selection::Predictive => {
             let first = pick(&shortlist, count, rng)?;
             let second = pick(&shortlist, count, rng)?;
-            Some(if second.busy < first.busy { second.node } else { first.node })
+            let cost =
+                |c: Candidate| if selection == Selection::PeakEwma { c.peak } else { c.busy };
+            Some(if cost(second) < cost(first) { second.node } else { first.node })
         }
     }
 }
@@ -90,14 +95,19 @@ fn candidate(
     now: Time,
 ) -> Candidate {
     let Some(estimate) = estimate else {
-        return Candidate { node, weight: None, busy: 0.0 };
+        return Candidate { node, weight: None, busy: 0.0, peak: 0.0 };
     };
     let window = match purpose {
         Purpose::Execute => &estimate.executed,
         Purpose::Place => &estimate.placed,
     };
     let weight = |mean: Duration| estimate.success.max(1e-9) / mean.as_secs_f64().max(1e-6);
-    Candidate { node, weight: window.mean().map(weight), busy: estimate.busy(now) }
+    Candidate {
+        node,
+        weight: window.mean().map(weight),
+        busy: estimate.busy(now),
+        peak: estimate.peak_cost(),
+    }
 }
 
 fn pick<R: Rng>(
