@@ -6,6 +6,7 @@ use super::Time;
 use super::policy::{Architecture, TailRatioRule};
 use super::speed::Service;
 use super::tail_ratio::{Evidence, Shares, next_shares};
+use super::warmth::Warmth;
 use super::window::{Rate, Window};
 
 /// The name of a function: 1 to 63 of `[-a-zA-Z0-9_.]`, and neither `.` nor `..`.
@@ -66,6 +67,8 @@ pub struct FunctionRecord {
     pub(super) rate: Rate,
     /// Service of it on a usual node, learned from all of them.
     pub(super) service: Service,
+    /// Where it is warm.
+    pub(super) warmth: Warmth,
     /// Service of it at this node.
     pub(super) own: Service,
     /// The architecture that [`super::adaptive`] last settled on.
@@ -81,6 +84,7 @@ impl FunctionRecord {
             windows: Default::default(),
             rate: Rate::new(now),
             service: Service::default(),
+            warmth: Warmth::default(),
             own: Service::default(),
             incumbent: None,
             evaluated: None,

@@ -8,7 +8,8 @@ use super::adaptive::Lesson;
 use super::estimate::LoadReport;
 use super::policy::Architecture;
 use super::route::{Outcome, Ticket};
-use super::speed::PACE_USUAL_MILLI;
+use super::speed::{PACE_USUAL_MILLI, Service};
+use super::warmth::COLD_FACTOR;
 use super::{FunctionName, FunctionRecord, Scheduler, Site, Time};
 use crate::topology::{Role, Slot};
 
@@ -25,8 +26,10 @@ impl<R: Rng> Scheduler<R> {
         let mut pace = self.pace;
         if let Some((ticket, service_s)) = own.zip(service_s) {
             // What this invocation says of this node is told with it, not with the next.
-            let usual = self.function_mut(ticket.function, now).own;
-            if let Some(surprise) = usual.surprise(service_s) {
+            let record = self.function_mut(ticket.function, now);
+            let usual_s = record.service.mean_s();
+            let cold = record.warmth.is_cold(slot, service_s, usual_s, ticket.started);
+            if let Some(surprise) = record.own.surprise(service_s).filter(|_| !cold) {
                 pace.record(surprise, now);
             }
         }
@@ -54,6 +57,9 @@ impl<R: Rng> Scheduler<R> {
         if outcome != Outcome::Good || !ticket.timed {
             return;
         }
+        if self.learn_warmth(ticket, ticket.slot, sample_s, now) {
+            return;
+        }
         let usual = &mut self.function_mut(ticket.function, now).own;
         let surprise = usual.surprise(sample_s);
         usual.record(sample_s, now);
@@ -77,15 +83,17 @@ impl<R: Rng> Scheduler<R> {
             return;
         };
         let Some(service) = report.service.filter(|_| ticket.timed) else { return };
-        self.learn_from(ticket.function, slot, service.as_secs_f64(), report.pace_milli, now);
+        let service_s = service.as_secs_f64();
+        if !self.learn_warmth(ticket, slot, service_s, now) {
+            self.learn_from(ticket.function, slot, service_s, report.pace_milli, now);
+        }
     }
 
     /// The architecture for an invocation that has come in here.
     pub(super) fn adapt(&mut self, site: &Site, function: FunctionName, now: Time) -> Architecture {
         let node = site.node();
         let free = self.in_flight(node.slot) < u32::from(self.meter.cores());
-        self.contested = !free || self.pace.milli() >= PACE_USUAL_MILLI;
-        let contested = self.contested;
+        let paced = self.pace.milli() < PACE_USUAL_MILLI;
         let topology = &site.topology;
         let has_zone_controller = !topology.controllers_of(&node.zone).is_empty();
         let has_cloud_controller = !topology.cloud_controllers().is_empty();
@@ -94,6 +102,9 @@ impl<R: Rng> Scheduler<R> {
         let possible = [centralized, federated, true];
         let record = self.functions.get_or_insert_mut(function, || FunctionRecord::new(now));
         let service_s = record.service.mean_s().unwrap_or_default();
+        let warm = record.warmth.extra_s(node.slot, now) == 0.0;
+        let contested = !(free && paced && warm);
+        self.contested = contested;
         let rule = &site.policy.adaptive;
         let architecture = if contested {
             let first =
@@ -129,6 +140,22 @@ impl<R: Rng> Scheduler<R> {
             stretch: execution.as_secs_f64() / service_s.max(1e-6),
         };
         self.adaptive.record(ticket.architecture, lesson, now);
+    }
+
+    /// Learns where the function is warm; answers whether this was a cold start, which says nothing
+    /// of how long the function runs, nor of how fast the node is.
+    fn learn_warmth(&mut self, ticket: &Ticket, slot: Slot, service_s: f64, now: Time) -> bool {
+        let record = self.function_mut(ticket.function, now);
+        let usual_s = record.service.mean_s();
+        let cold = record.warmth.is_cold(slot, service_s, usual_s, ticket.started);
+        let first_warm = !record.warmth.is_new(slot) && record.service.is_provisional();
+        record.warmth.learn(slot, service_s, usual_s, ticket.started, now);
+        if first_warm && usual_s.is_some_and(|usual_s| usual_s > COLD_FACTOR * service_s) {
+            // What was known came from the first call of all, which was a cold start itself.
+            record.service = Service::default();
+            record.own = Service::default();
+        }
+        cold
     }
 
     /// Takes one service apart: what of it is the function, what the node, what the moment.

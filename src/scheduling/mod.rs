@@ -18,6 +18,7 @@ mod speed;
 pub mod tail_ratio;
 pub mod target;
 pub mod view;
+mod warmth;
 pub mod window;
 
 use std::num::NonZeroUsize;

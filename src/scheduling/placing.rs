@@ -95,10 +95,12 @@ impl<R: Rng> Scheduler<R> {
             estimate.load.take_in_own(own, paced_at, now);
         }
         self.gaps.record(now);
-        let service = self.function_mut(invocation.function, now).service;
+        let slow_life_s = self.gaps.slow_life_s();
+        let record = self.function_mut(invocation.function, now);
         let outlook = Outlook {
-            service_s: service.mean_s().unwrap_or(SERVICE_UNSEEN_S),
-            slow_life_s: self.gaps.slow_life_s(),
+            service_s: record.service.mean_s().unwrap_or(SERVICE_UNSEEN_S),
+            warmth: record.warmth,
+            slow_life_s,
             now,
         };
         // This node comes first: of what is alike, what needs no way is best.

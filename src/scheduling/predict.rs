@@ -3,6 +3,7 @@
 use super::Time;
 use super::estimate::NodeEstimate;
 use super::load::Occupancy;
+use super::warmth::Warmth;
 
 /// Seconds of service taken for granted of a function never seen.
 pub(super) const SERVICE_UNSEEN_S: f64 = 0.1;
@@ -18,6 +19,8 @@ pub(super) struct Outlook {
     /// Seconds for which a node is believed to be slower than usual.
     pub(super) slow_life_s: f64,
     pub(super) now: Time,
+    /// Where the function is warm.
+    pub(super) warmth: Warmth,
 }
 
 impl Outlook {
@@ -34,6 +37,7 @@ impl Outlook {
     ) -> Option<f64> {
         let way_s = estimate.network.filter(|_| !local).unwrap_or_default().as_secs_f64();
         let alone_s = self.service_s * estimate.speed.factor();
+        let way_s = way_s + self.warmth.extra_s(estimate.slot, self.now);
         let success = estimate.success.max(SUCCESS_MIN);
         if (way_s + alone_s) / success >= least_s {
             return None;

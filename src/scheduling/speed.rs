@@ -90,6 +90,11 @@ impl Service {
         (self.samples > 0).then_some(self.mean_s)
     }
 
+    /// Whether all that is known is a single sample.
+    pub(super) fn is_provisional(&self) -> bool {
+        self.samples == 1
+    }
+
     /// How far `sample_s` lies from what was expected, once enough is known to expect something.
     pub(super) fn surprise(&self, sample_s: f64) -> Option<Surprise> {
         (self.samples >= SAMPLES_SETTLED).then(|| Surprise {

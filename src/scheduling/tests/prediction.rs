@@ -34,8 +34,8 @@ impl Bench {
     fn answer(&mut self, decision: Decision, outcome: Outcome) {
         let ticket = decision.ticket.unwrap();
         let (Step::Offload(node) | Step::Delegate(node)) = decision.step else {
-            let end = ticket.started() + Duration::from_millis(100);
-            return self.scheduler.record(ticket, outcome, None, end.max(self.now));
+            self.now = self.now.max(ticket.started() + Duration::from_millis(100));
+            return self.scheduler.record(ticket, outcome, None, self.now);
         };
         let i = node.as_usize();
         let service = Duration::from_millis(100).mul_f64(self.slowness[i]);
