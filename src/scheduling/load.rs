@@ -129,7 +129,9 @@ impl Load {
             return 1.0;
         }
         let age_s = if outstanding > 0 { 0.0 } else { now.since(self.paced_at).as_secs_f64() };
-        (f64::from(pace) * 1e-3 * (-age_s / life_s).exp()).exp()
+        // Steeper than an exponential, which would hold a little against a node for ever.
+        let faded = (-(age_s / life_s).powi(2)).exp();
+        (f64::from(pace) * 1e-3 * faded).exp()
     }
 }
 

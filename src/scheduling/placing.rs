@@ -17,7 +17,7 @@ pub(super) const SAMPLED: usize = 24;
 /// in slowness lasts as many decisions as this is one part of.
 const SLOW_LIFE_DECISIONS: f64 = 80.0;
 /// Bounds of that in seconds: a node is given a second to recover, and not left for a minute.
-const SLOW_LIFE_S: std::ops::RangeInclusive<f64> = 1.0..=10.0;
+const SLOW_LIFE_S: std::ops::RangeInclusive<f64> = 1.0..=6.0;
 /// Weight of the last gap between two decisions in the mean of them.
 const GAP_WEIGHT: f64 = 0.02;
 
@@ -30,7 +30,7 @@ pub(super) struct Gaps {
 
 impl Default for Gaps {
     fn default() -> Self {
-        Self { mean_s: *SLOW_LIFE_S.start(), last: Time::ZERO }
+        Self { mean_s: SLOW_LIFE_S.start() / SLOW_LIFE_DECISIONS, last: Time::ZERO }
     }
 }
 

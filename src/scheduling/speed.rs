@@ -128,10 +128,14 @@ pub(super) struct Pace {
 const PACE_VARIANCE: f64 = 0.1;
 /// How many seconds it takes for that not to be known again.
 const PACE_LIFE_S: f64 = 4.0;
+/// How many seconds it takes for most of what was measured to be taken back: longer than a node
+/// in trouble is left alone, or each trial would begin with the belief that all is well.
+const PACE_MEAN_LIFE_S: f64 = 20.0;
 /// Deviations by which pace must differ from usual to be told.
 const PACE_DEVIATIONS: f64 = 2.0;
-/// A node is never called more than this many times slower (e^8, about 3000).
-const PACE_MILLI_MAX: f64 = 8000.0;
+/// A node is never called more than e^3, twenty times, slower: it is as good as out of use, and
+/// the more that is held against it the longer it takes to be found again.
+const PACE_MILLI_MAX: f64 = 3000.0;
 /// Up to this, in thousandths of a logarithm, a node counts as usual when speeds are compared.
 pub(super) const PACE_USUAL_MILLI: u16 = 200;
 
@@ -143,8 +147,9 @@ impl Default for Pace {
 
 impl Pace {
     pub(super) fn record(&mut self, surprise: Surprise, now: Time) {
-        let kept = (-2.0 * now.since(self.updated).as_secs_f64() / PACE_LIFE_S).exp();
-        self.variance = PACE_VARIANCE + (self.variance - PACE_VARIANCE) * kept;
+        let kept = (-now.since(self.updated).as_secs_f64() / PACE_LIFE_S).exp();
+        self.log *= (-now.since(self.updated).as_secs_f64() / PACE_MEAN_LIFE_S).exp();
+        self.variance = PACE_VARIANCE + (self.variance - PACE_VARIANCE) * kept * kept;
         self.updated = self.updated.max(now);
         let gain = self.variance / (self.variance + surprise.variance);
         self.log += gain * (surprise.log - self.log);

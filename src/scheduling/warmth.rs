@@ -10,8 +10,11 @@ use crate::topology::Slot;
 
 /// Nodes of which it is remembered when the function last ran there; the longest ago go.
 const PLACES: usize = 8;
-/// How many times as long as usual a service must be to be taken for a cold start.
-pub(super) const COLD_FACTOR: f64 = 2.5;
+/// How many times as long as usual a service must be to be taken for a cold start. A neighbour that
+/// takes half or two thirds of a machine away must not look like one.
+pub(super) const COLD_FACTOR: f64 = 4.0;
+/// Nobody stops a function that was called within this many seconds.
+const GAP_MIN_S: f64 = 1.0;
 /// Weight of the last cold start in the mean of what they cost, and of the last visit to a node
 /// nothing was known of in the share of those that were cold.
 const WEIGHT: f64 = 0.2;
@@ -46,7 +49,8 @@ impl Warmth {
         started: Time,
     ) -> bool {
         let slow = usual_s.is_some_and(|usual_s| service_s > COLD_FACTOR * usual_s);
-        slow && self.gap_s(slot, started).is_none_or(|gap_s| gap_s > self.harmless_s)
+        let harmless_s = self.harmless_s.max(GAP_MIN_S);
+        slow && self.gap_s(slot, started).is_none_or(|gap_s| gap_s > harmless_s)
     }
 
     /// Learns from an invocation that began at `started` and ended at `now`.
@@ -80,8 +84,12 @@ impl Warmth {
         if self.cold_s == 0.0 {
             return 0.0;
         }
-        let warm = |gap_s| self.harmful_s.is_none_or(|harmful_s| gap_s < harmful_s);
-        if self.gap_s(slot, now).is_some_and(warm) { 0.0 } else { self.cold_s * self.cold_share }
+        match (self.gap_s(slot, now), self.harmful_s) {
+            // Others may have called it there.
+            (None, _) => self.cold_s * self.cold_share,
+            (Some(gap_s), Some(harmful_s)) if gap_s >= harmful_s => self.cold_s,
+            (Some(_), _) => 0.0,
+        }
     }
 
     /// Whether nothing is known of the function at the node of `slot`.

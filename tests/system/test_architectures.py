@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +23,14 @@ ZONE = {place.id: place.zone for place in PLACES}
 MakeCluster = Callable[..., Cluster]
 
 
+# The documented rules, which say by the table alone where a call may go.
+DOCUMENTED: dict[str, Any] = {"selection": "weighted", "dynamic": {"rule": "tail_ratio"}}
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """All nodes have room."""
-    started = Cluster(tmp_path_factory.mktemp("architectures") / "cluster")
+    started = Cluster(tmp_path_factory.mktemp("architectures") / "cluster", **DOCUMENTED)
     yield started
     started.stop()
 
@@ -122,7 +127,7 @@ def occupy(cluster: Cluster, node: str) -> threading.Thread:
 
 
 def test_a_pressed_node_offloads(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(offload={**ROOMY, "load_thresh": 0.5})
+    cluster = make_cluster(offload={**ROOMY, "load_thresh": 0.5}, **DOCUMENTED)
     busy = occupy(cluster, "edge1")
     elsewhere: Counter[str] = Counter()
     for attempt in range(300):
@@ -318,7 +323,7 @@ def test_dynamic_follows_the_tail_ratio(make_cluster: MakeCluster) -> None:
     low = {"soft_d2f": 0.001, "hard_d2f": 0.002, "soft_f2c": 900.0, "hard_f2c": 1000.0}
     scheduler = {f"{name}_threshold": value for name, value in low.items()}
     scheduler |= {"min_samples": 10, "sample_interval": 0.01}
-    cluster = make_cluster(architecture="dynamic", tail_scheduler=scheduler)
+    cluster = make_cluster(architecture="dynamic", tail_scheduler=scheduler, **DOCUMENTED)
     edge2 = cluster.nodes["edge2"]
 
     def architecture() -> str | None:
