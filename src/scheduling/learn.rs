@@ -38,7 +38,7 @@ impl<R: Rng> Scheduler<R> {
             cores: self.meter.cores(),
             execution: own.map(|ticket| now.since(ticket.started)),
             service: service_s.map(Duration::from_secs_f64),
-            pace_milli: pace.milli(),
+            pace_milli: pace.milli(now),
         }
     }
 
@@ -66,7 +66,7 @@ impl<R: Rng> Scheduler<R> {
         if let Some(surprise) = surprise {
             self.pace.record(surprise, now);
         }
-        let pace = self.pace.milli();
+        let pace = self.pace.milli(now);
         self.learn_from(ticket.function, ticket.slot, sample_s, pace, now);
     }
 
@@ -93,7 +93,7 @@ impl<R: Rng> Scheduler<R> {
     pub(super) fn adapt(&mut self, site: &Site, function: FunctionName, now: Time) -> Architecture {
         let node = site.node();
         let free = self.in_flight(node.slot) < u32::from(self.meter.cores());
-        let paced = self.pace.milli() < PACE_USUAL_MILLI;
+        let paced = self.pace.milli(now) < PACE_USUAL_MILLI;
         let topology = &site.topology;
         let has_zone_controller = !topology.controllers_of(&node.zone).is_empty();
         let has_cloud_controller = !topology.cloud_controllers().is_empty();

@@ -55,7 +55,8 @@ def test_a_full_node_sends_its_work_elsewhere_and_takes_it_back(
     assert during["edge2"] <= 5, during
     for thread in busy:
         thread.join()
-    eventually(lambda: targets(cluster, "edge2", 5)["edge2"] >= 3, "edge2 has its work back")
+    # That calls of one function took a hundred times as long is held against the node for a while.
+    eventually(lambda: targets(cluster, "edge2", 5)["edge2"] >= 3, "edge2 has its work back", 60)
 
 
 def test_what_finds_no_core_free_goes_to_the_zone_controller(make_cluster: MakeCluster) -> None:

@@ -115,7 +115,7 @@ fn a_slow_node_is_left_and_found_again() {
     let mut bench = Bench::new("edge2", predictive(Architecture::Decentralized));
     bench.targets(2, 50, Outcome::Good);
     bench.slowness[1] = 4.0;
-    bench.targets(2, 30, Outcome::Good);
+    bench.targets(2, 100, Outcome::Good);
     assert!(share(&bench.targets(2, 50, Outcome::Good), ">edge1") < 0.1);
 }
 
