@@ -111,8 +111,9 @@ impl<R: Rng> Scheduler<R> {
             .unwrap_or(f64::INFINITY);
         let sampled = candidates.len() > EXHAUSTIVE_MAX;
         let looked_at = if sampled { SAMPLED } else { candidates.len() };
+        let zone = site.topology.zone_members(&site.node().zone);
         for step in 0..looked_at {
-            let node = if sampled { self.sample(site, candidates, step) } else { candidates[step] };
+            let node = if sampled { self.sample(zone, candidates, step) } else { candidates[step] };
             if node == site.here || invocation.avoid.contains(&node) {
                 continue;
             }
@@ -133,8 +134,7 @@ impl<R: Rng> Scheduler<R> {
     }
 
     /// One of many candidates: first its neighbours, then anyone.
-    fn sample(&mut self, site: &Site, candidates: &[NodeIndex], step: usize) -> NodeIndex {
-        let zone = site.topology.zone_members(&site.node().zone);
+    fn sample(&mut self, zone: &[NodeIndex], candidates: &[NodeIndex], step: usize) -> NodeIndex {
         if step < zone.len().min(SAMPLED / 2) && zone.len() <= SAMPLED / 2 {
             return zone[step];
         }
