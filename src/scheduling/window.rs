@@ -23,7 +23,9 @@ const PAGES: usize = 32 - SUB_BITS as usize + 1;
 pub struct Window {
     samples: VecDeque<Sample>,
     sum_micros: u64,
-    pages: [Option<Box<Page>>; PAGES],
+    /// Not inline, and none before the first sample: a decision reads the means of many windows,
+    /// and finds them closer together so.
+    pages: Vec<Option<Box<Page>>>,
 }
 
 /// Eight bytes, so that a window of a minute at a thousand samples a second is half a megabyte.
@@ -51,6 +53,9 @@ impl Window {
         self.samples.push_back(Sample { at_millis: now.as_millis_wrapping(), micros });
         self.sum_micros += u64::from(micros);
         let (page, sub) = bucket(micros);
+        if self.pages.is_empty() {
+            self.pages.resize_with(PAGES, || None);
+        }
         let page = self.pages[page].get_or_insert_with(|| Box::new(Page::EMPTY));
         page.total += 1;
         page.counts[sub] += 1;
