@@ -119,6 +119,7 @@ pub struct Scheduler<R> {
     adaptive: Adaptive,
     contested: bool,
     gaps: Gaps,
+    tickets: u64,
 }
 
 impl<R: Rng> Scheduler<R> {
@@ -133,6 +134,7 @@ impl<R: Rng> Scheduler<R> {
             adaptive: Adaptive::default(),
             contested: false,
             gaps: Gaps::default(),
+            tickets: 0,
         }
     }
 
@@ -464,7 +466,9 @@ impl<R: Rng> Scheduler<R> {
         if let Some(estimate) = self.estimate_mut(slot) {
             estimate.mark_sent(stage, now);
         }
+        self.tickets += 1;
         Some(Ticket {
+            serial: self.tickets,
             function: invocation.function,
             architecture,
             entry: invocation.stage == Stage::Entry,

@@ -173,9 +173,20 @@ pub struct Ticket {
     pub(super) received_s: f64,
     /// Whether it says something of its architecture: it came in here and found no core free.
     pub(super) adaptive: bool,
+    pub(super) serial: u64,
 }
 
 impl Ticket {
+    /// The number of this ticket among those of its scheduler, by which a record names it.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Whether its response time says something.
+    pub fn is_timed(&self) -> bool {
+        self.timed
+    }
+
     /// The ticket of an answer whose end says nothing of the function: a stream without one.
     pub fn untimed(self) -> Self {
         Self { timed: false, ..self }
