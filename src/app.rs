@@ -18,6 +18,7 @@ use crate::host_load::{SAMPLE_INTERVAL, Sampler};
 use crate::proxy::Context;
 use crate::proxy::admit::Port;
 use crate::proxy::listener::{Listener, bind};
+use crate::record::Recorder;
 use crate::state::State;
 
 /// Admin connections at once; operators are few.
@@ -40,6 +41,16 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts a sidecar that runs by `snapshot`, re-reads `source` on demand and draws from `rng`.
     pub fn start(snapshot: Snapshot, source: Option<&Path>, rng: Pcg64) -> anyhow::Result<Self> {
+        Self::start_recorded(snapshot, source, rng, None)
+    }
+
+    /// The same, with a record of every decision.
+    pub fn start_recorded(
+        snapshot: Snapshot,
+        source: Option<&Path>,
+        rng: Pcg64,
+        recorder: Option<Recorder>,
+    ) -> anyhow::Result<Self> {
         if let Some(Interception { mark }) = snapshot.interception {
             try_mark(mark)?;
         }
@@ -47,6 +58,9 @@ impl Sidecar {
         let workers = snapshot.workers.get();
         let connections = Arc::new(Semaphore::new(snapshot.limits.connections));
         let state = Arc::new(State::new(snapshot, source.map(Path::to_owned), rng));
+        if let Some(recorder) = recorder {
+            state.record_with(recorder);
+        }
         let data = bind(listen.data, workers)
             .with_context(|| format!("listen.data: cannot listen on {}", listen.data))?;
         let admin = bind(listen.admin, 1)

@@ -14,6 +14,7 @@
 //! | [`config`] | YAML as written, and the one validated [`config::Snapshot`] |
 //! | [`metrics`] | Prometheus families in one table |
 //! | [`host_load`] | the load of this host, sampled on a timer |
+//! | [`record`] | the scheduler with a record of what it is asked, and its replay |
 //! | [`state`] | what threads share, and the one writer of configuration |
 //! | [`proxy`] | the data path; its stack of layers is on one screen |
 //! | [`api`] | our own paths on the data and the admin port |
@@ -22,7 +23,7 @@
 //! | [`simulate`] | scenarios from YAML through [`sim`] on all cores, to tables and charts |
 //!
 //! Arrows point one way: `problem, topology < scheduling < config < state < proxy < api < app <
-//! demo, simulate`. `metrics` and `host_load` stand below `state`.
+//! demo, simulate`. `metrics`, `host_load` and `record` stand below `state`.
 //!
 //! # What holds
 //!
@@ -44,6 +45,7 @@ pub mod host_load;
 pub mod metrics;
 pub mod problem;
 pub mod proxy;
+pub mod record;
 pub mod scheduling;
 pub mod sim;
 pub mod simulate;

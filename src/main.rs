@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,9 @@ use hopwise::app::{DRAIN_POLL, Sidecar};
 use hopwise::config::{self, Snapshot};
 use hopwise::demo::load::USERS_MAX;
 use hopwise::demo::run;
+use hopwise::record::{self, Header, Recorder};
 use hopwise::simulate::{self, Failure};
+use hopwise::state;
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,6 +40,15 @@ enum Command {
         /// Draw from this seed instead of one from the system; it is logged, to repeat a run.
         #[arg(long)]
         seed: Option<u64>,
+        /// Write down every decision and all that led to it, for `replay`.
+        #[arg(long, value_name = "FILE")]
+        record: Option<PathBuf>,
+    },
+    /// Make the decisions of a record again, and say where they differ.
+    Replay {
+        /// What `run --record` wrote.
+        #[arg(value_name = "FILE")]
+        record: PathBuf,
     },
     /// Show it: five nodes with real gateways, functions and load, in this process.
     Demo {
@@ -106,7 +117,10 @@ struct Simulate {
 
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
-        Command::Run { config, node, seed } => run(&config, node.as_deref(), seed),
+        Command::Run { config, node, seed, record } => {
+            run(&config, node.as_deref(), seed, record.as_deref())
+        }
+        Command::Replay { record } => replay(&record),
         Command::Demo { requests, users, seed, json } => {
             demo(run::Options { requests, users, seed, json })
         }
@@ -119,17 +133,38 @@ fn main() -> ExitCode {
     })
 }
 
-fn load(path: &std::path::Path, node: Option<&str>) -> anyhow::Result<Result<Snapshot, String>> {
-    // A variable that is set to nothing is not set.
-    let node = node.filter(|node| !node.is_empty());
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("--config: cannot read {}", path.display()))?;
-    let file = path.display().to_string();
-    Ok(Snapshot::from_yaml(&text, node).map_err(|problems| config::render(&problems, &file)))
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path)
+        .with_context(|| format!("--config: cannot read {}", path.display()))
 }
 
-fn check(path: &std::path::Path, node: Option<&str>) -> anyhow::Result<ExitCode> {
-    match load(path, node)? {
+fn parse(text: &str, path: &Path, node: Option<&str>) -> Result<Snapshot, String> {
+    let file = path.display().to_string();
+    Snapshot::from_yaml(text, node).map_err(|problems| config::render(&problems, &file))
+}
+
+/// The node asked for; a variable that is set to nothing is not set.
+fn named(node: Option<&str>) -> Option<&str> {
+    node.filter(|node| !node.is_empty())
+}
+
+fn replay(record: &Path) -> anyhow::Result<ExitCode> {
+    let file =
+        std::fs::File::open(record).with_context(|| format!("cannot read {}", record.display()))?;
+    let replayed = record::replay(std::io::BufReader::new(file))
+        .with_context(|| record.display().to_string())?;
+    if replayed.broken_off {
+        eprintln!("{}: the last line is not whole and was left out", record.display());
+    }
+    match &replayed.difference {
+        Some(difference) => println!("{} decisions, then {difference}", replayed.decisions),
+        None => println!("{} decisions, none differs", replayed.decisions),
+    }
+    Ok(if replayed.difference.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check(path: &Path, node: Option<&str>) -> anyhow::Result<ExitCode> {
+    match parse(&read(path)?, path, named(node)) {
         Ok(snapshot) => {
             for warning in snapshot.warnings() {
                 eprintln!("{}: warning: {warning}", path.display());
@@ -153,9 +188,29 @@ fn check(path: &std::path::Path, node: Option<&str>) -> anyhow::Result<ExitCode>
     }
 }
 
-fn run(path: &std::path::Path, node: Option<&str>, seed: Option<u64>) -> anyhow::Result<ExitCode> {
+/// The record of a run that starts with `configuration`, if one is wanted.
+fn recorder(
+    file: Option<&Path>,
+    configuration: String,
+    node: Option<&str>,
+    seed: u64,
+) -> anyhow::Result<Option<Recorder>> {
+    let Some(file) = file else { return Ok(None) };
+    let node = node.map(str::to_owned);
+    let header = Header { seed, cores: state::cores(), node, configuration };
+    let recorder = Recorder::start(file, &header);
+    recorder.map(Some).with_context(|| format!("--record: cannot write {}", file.display()))
+}
+
+fn run(
+    path: &Path,
+    node: Option<&str>,
+    seed: Option<u64>,
+    record: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
     start_log("info");
-    let snapshot = match load(path, node)? {
+    let (node, text) = (named(node), read(path)?);
+    let snapshot = match parse(&text, path, node) {
         Ok(snapshot) => snapshot,
         Err(problems) => {
             eprint!("{problems}");
@@ -166,13 +221,15 @@ fn run(path: &std::path::Path, node: Option<&str>, seed: Option<u64>) -> anyhow:
         tracing::warn!(%warning, "invocations will fall back to another architecture");
     }
     let seed = seed.unwrap_or_else(system_seed);
+    let recorder = recorder(record, text, node, seed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Signals are caught before anyone can connect and send one.
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let sidecar = Sidecar::start(snapshot, Some(path), Pcg64::seed_from_u64(seed))?;
+        let rng = Pcg64::seed_from_u64(seed);
+        let sidecar = Sidecar::start_recorded(snapshot, Some(path), rng, recorder)?;
         tracing::info!(
             node = %sidecar.state.snapshot().site.node().id,
             data = %sidecar.data_address,
@@ -202,6 +259,7 @@ fn run(path: &std::path::Path, node: Option<&str>, seed: Option<u64>) -> anyhow:
             _ = terminate.recv() => tracing::warn!("ended by a second signal"),
             _ = interrupt.recv() => tracing::warn!("ended by a second signal"),
         }
+        sidecar.state.end_record();
         Ok(ExitCode::SUCCESS)
     })
 }

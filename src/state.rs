@@ -13,20 +13,18 @@ use crate::config::{Change, Snapshot};
 use crate::host_load::HostLoad;
 use crate::metrics::{Metrics, StepKind};
 use crate::problem::Problem;
+use crate::record::{Core, Recorder};
+use crate::scheduling::Time;
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::route::{Decision, Invocation, Outcome, Step, Ticket};
-use crate::scheduling::{Scheduler, Time};
 use crate::topology::Slot;
-
-/// The scheduler as the live proxy runs it.
-pub type LiveScheduler = Scheduler<Pcg64>;
 
 /// Everything that outlives a request.
 #[derive(Debug)]
 pub struct State {
     clock: Clock,
     current: ArcSwap<Snapshot>,
-    scheduler: Mutex<LiveScheduler>,
+    scheduler: Mutex<Core>,
     writing: Mutex<()>,
     source: Option<PathBuf>,
     draining: AtomicBool,
@@ -52,14 +50,17 @@ impl Clock {
     }
 }
 
+/// Cores this process may use.
+pub fn cores() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(cores).unwrap_or(u16::MAX)
+}
+
 impl State {
     /// The state of a node that starts with `snapshot`, which was read from `source`, and draws
     /// from `rng`.
     pub fn new(snapshot: Snapshot, source: Option<PathBuf>, rng: Pcg64) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let cores = u16::try_from(cores).unwrap_or(u16::MAX);
-        let mut scheduler = Scheduler::new(snapshot.limits.functions, rng).with_cores(cores);
-        scheduler.adopt(&snapshot.site.topology);
+        let scheduler = Core::new(&snapshot, cores(), rng);
         Self {
             clock: Clock::start(),
             current: ArcSwap::from_pointee(snapshot),
@@ -70,6 +71,18 @@ impl State {
             metrics: Metrics::new(),
             host_load: HostLoad::default(),
         }
+    }
+
+    /// Notes all that is asked of the scheduler; to be called before anything is.
+    pub fn record_with(&self, recorder: Recorder) {
+        self.scheduler().record_with(recorder);
+    }
+
+    /// Ends the record, if there is one, and waits until it is written.
+    pub fn end_record(&self) {
+        // Nobody waits for the scheduler while this waits for the disk.
+        let recorder = self.scheduler().take_recorder();
+        drop(recorder);
     }
 
     /// The configuration in force. An invocation asks once and keeps the answer to its end.
@@ -86,7 +99,7 @@ impl State {
     pub fn decide(&self, snapshot: &Snapshot, invocation: &Invocation<'_>) -> Decision {
         let cpu_share = self.host_load.cpu_share();
         let now = self.now();
-        let decision = self.scheduler().decide(&snapshot.site, invocation, cpu_share, now);
+        let decision = self.scheduler().decide(snapshot, invocation, cpu_share, now);
         let kind = match decision.step {
             Step::RunHere => StepKind::RunHere,
             Step::Offload(_) => StepKind::Offload,
@@ -147,11 +160,7 @@ impl State {
         let next = current.with(change).map_err(|problems| self.refuse(problems))?;
         let next = Arc::new(next);
         // The scheduler knows the new nodes before anyone can ask for them.
-        {
-            let mut scheduler = self.scheduler();
-            scheduler.adopt(&next.site.topology);
-            scheduler.remember_functions(next.limits.functions);
-        }
+        self.scheduler().follow(change, &next);
         self.current.store(Arc::clone(&next));
         self.metrics.config_reloads.inc();
         self.metrics.config_last_reload_successful.set(1);
@@ -194,7 +203,7 @@ impl State {
     }
 
     /// The scheduler, for a moment: the lock is never held across an await.
-    pub fn scheduler(&self) -> MutexGuard<'_, LiveScheduler> {
+    pub fn scheduler(&self) -> MutexGuard<'_, Core> {
         self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -197,6 +197,11 @@ impl Ticket {
         Self { heard: Some(now), ..self }
     }
 
+    /// When the head of its answer came, where that was noted.
+    pub fn heard_at(&self) -> Option<Time> {
+        self.heard
+    }
+
     /// When the step began.
     pub fn started(&self) -> Time {
         self.started

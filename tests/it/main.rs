@@ -4,4 +4,5 @@
 
 mod entry;
 mod manage;
+mod record;
 mod support;

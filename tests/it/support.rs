@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hopwise::app::Sidecar;
 use hopwise::config::Snapshot;
+use hopwise::record::Recorder;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -38,7 +39,17 @@ impl Node {
         let snapshot = Snapshot::from_yaml(yaml, None)
             .unwrap_or_else(|problems| panic!("{}", hopwise::config::render(&problems, "yaml")));
         let rng = rand_pcg::Pcg64::seed_from_u64(1);
-        let sidecar = Sidecar::start(snapshot, source, rng).unwrap();
+        Self::of(Sidecar::start(snapshot, source, rng).unwrap())
+    }
+
+    /// The same, with a record that was begun with the seed 1.
+    pub(crate) fn start_recorded(yaml: &str, source: Option<&Path>, recorder: Recorder) -> Self {
+        let snapshot = Snapshot::from_yaml(yaml, None).unwrap();
+        let rng = rand_pcg::Pcg64::seed_from_u64(1);
+        Self::of(Sidecar::start_recorded(snapshot, source, rng, Some(recorder)).unwrap())
+    }
+
+    fn of(sidecar: Sidecar) -> Self {
         Self { data: sidecar.data_address, admin: sidecar.admin_address, sidecar }
     }
 

@@ -1,0 +1,186 @@
+//! The scheduler with a record of all that is asked of it, so that what a live node decided can be
+//! looked into afterwards, decision by decision.
+//!
+//! The scheduler is inside, so there is no way to ask it past the record. Calls are noted in the
+//! order in which they take turns, and written by a thread of their own; without a record the cost
+//! is a branch.
+
+mod call;
+mod replay;
+mod writer;
+
+use rand_pcg::Pcg64;
+
+use crate::config::{Change, Snapshot};
+use crate::scheduling::estimate::LoadReport;
+use crate::scheduling::policy::Architecture;
+use crate::scheduling::route::{Decision, Invocation, Outcome, Ticket};
+use crate::scheduling::view::{FunctionView, NodeView};
+use crate::scheduling::{FunctionName, Scheduler, Site, Time};
+use crate::topology::Slot;
+
+pub use call::Header;
+use call::{Call, ChangeLine, Facts, Moment, Place, Said, Verdict};
+pub use replay::{Difference, Replayed, replay};
+pub use writer::{RECORD_BYTES_MAX, Recorder};
+
+/// The scheduler as the live proxy runs it.
+#[derive(Debug)]
+pub struct Core {
+    scheduler: Scheduler<Pcg64>,
+    recorder: Option<Recorder>,
+}
+
+impl Core {
+    /// The core of a node that starts with `snapshot` on a machine with `cores`.
+    pub fn new(snapshot: &Snapshot, cores: u16, rng: Pcg64) -> Self {
+        let mut scheduler = Scheduler::new(snapshot.limits.functions, rng).with_cores(cores);
+        scheduler.adopt(&snapshot.site.topology);
+        Self { scheduler, recorder: None }
+    }
+
+    /// Notes everything from now on; to be called before anything was asked.
+    pub fn record_with(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
+    }
+
+    /// Ends the record, if there is one; who drops it waits until it is written.
+    pub fn take_recorder(&mut self) -> Option<Recorder> {
+        self.recorder.take()
+    }
+
+    fn note(&mut self, call: impl FnOnce() -> Call) {
+        if let Some(recorder) = &mut self.recorder
+            && !recorder.note(call())
+        {
+            self.recorder = None;
+        }
+    }
+
+    /// See [`Scheduler::decide`].
+    pub fn decide(
+        &mut self,
+        snapshot: &Snapshot,
+        invocation: &Invocation<'_>,
+        cpu_share: f64,
+        now: Time,
+    ) -> Decision {
+        let decision = self.scheduler.decide(&snapshot.site, invocation, cpu_share, now);
+        self.note(|| Call::Decide {
+            generation: snapshot.generation,
+            facts: Facts::of(invocation),
+            cpu_share,
+            now,
+            verdict: Verdict::of(&decision),
+        });
+        decision
+    }
+
+    /// See [`Scheduler::record_placed`].
+    pub fn record_placed(
+        &mut self,
+        ticket: Ticket,
+        outcome: Outcome,
+        report: Option<LoadReport>,
+        ran: Option<(Slot, LoadReport)>,
+        now: Time,
+    ) {
+        self.note(|| Call::Record {
+            ticket: ticket.serial(),
+            timed: ticket.is_timed(),
+            heard: ticket.heard_at().map(Moment),
+            outcome,
+            report: report.map(Said),
+            ran: ran.map(|(slot, report)| (Place(slot), Said(report))),
+            now,
+        });
+        self.scheduler.record_placed(ticket, outcome, report, ran, now);
+    }
+
+    /// See [`Scheduler::record`].
+    pub fn record(
+        &mut self,
+        ticket: Ticket,
+        outcome: Outcome,
+        report: Option<LoadReport>,
+        now: Time,
+    ) {
+        self.record_placed(ticket, outcome, report, None, now);
+    }
+
+    /// See [`Scheduler::report`].
+    pub fn report(&mut self, slot: Slot, ticket: Option<&Ticket>, now: Time) -> LoadReport {
+        let said = self.scheduler.report(slot, ticket, now);
+        self.note(|| Call::Report {
+            slot,
+            ticket: ticket.map(Ticket::serial),
+            now,
+            said: Said(said),
+        });
+        said
+    }
+
+    /// See [`Scheduler::observe`].
+    pub fn observe(&mut self, slot: Slot, report: LoadReport, now: Time) {
+        self.note(|| Call::Observe { slot, report, now });
+        self.scheduler.observe(slot, report, now);
+    }
+
+    /// See [`Scheduler::hear`].
+    pub fn hear(&mut self, slot: Slot, report: LoadReport, now: Time) {
+        self.note(|| Call::Hear { slot, report, now });
+        self.scheduler.hear(slot, report, now);
+    }
+
+    /// See [`Scheduler::tick`].
+    pub fn tick(&mut self, now: Time) {
+        self.note(|| Call::Tick { now });
+        self.scheduler.tick(now);
+    }
+
+    /// See [`Scheduler::forget`].
+    pub fn forget(&mut self, function: FunctionName) {
+        self.note(|| Call::Forget { function });
+        self.scheduler.forget(function);
+    }
+
+    /// Makes room for `next`, to which `change` has led.
+    pub fn follow(&mut self, change: &Change, next: &Snapshot) {
+        self.note(|| Call::Follow { change: ChangeLine::of(change), generation: next.generation });
+        self.scheduler.adopt(&next.site.topology);
+        self.scheduler.remember_functions(next.limits.functions);
+    }
+
+    /// See [`Scheduler::in_flight`]; it changes nothing.
+    pub fn in_flight(&self, slot: Slot) -> u32 {
+        self.scheduler.in_flight(slot)
+    }
+
+    /// See [`Scheduler::functions`]; it changes nothing.
+    pub fn functions(&self) -> usize {
+        self.scheduler.functions()
+    }
+
+    /// See [`Scheduler::view_functions`]. Whoever looks also lets old samples go.
+    pub fn view_functions(&mut self, now: Time) -> Vec<FunctionView> {
+        self.note(|| Call::View { now });
+        self.scheduler.view_functions(now)
+    }
+
+    /// See [`Scheduler::view_nodes`].
+    pub fn view_nodes(&mut self, site: &Site, now: Time) -> Vec<NodeView> {
+        self.note(|| Call::Tick { now });
+        self.scheduler.view_nodes(site, now)
+    }
+
+    /// See [`Scheduler::view_durations`].
+    pub fn view_durations(
+        &mut self,
+        function: Option<FunctionName>,
+        limit: usize,
+        now: Time,
+    ) -> Vec<(FunctionName, [Vec<std::time::Duration>; Architecture::ALL.len()])> {
+        self.note(|| Call::Tick { now });
+        self.scheduler.view_durations(function, limit, now)
+    }
+}
