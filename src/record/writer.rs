@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use serde::Serialize;
@@ -51,15 +51,16 @@ impl Recorder {
     /// Hands `call` over to be written; whether there is any use in going on. Nobody waits: a
     /// record with a gap repeats nothing, so it ends where the disk falls behind.
     pub(super) fn note(&mut self, call: Call) -> bool {
-        use std::sync::mpsc::TrySendError;
-        match self.calls.as_ref().map(|calls| calls.try_send(call)) {
-            Some(Ok(())) => true,
-            Some(Err(TrySendError::Full(_))) => {
+        let Some(calls) = &self.calls else { return false };
+        match calls.try_send(call) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
                 tracing::warn!("the record cannot be written as fast as decisions fall; it ends");
+                // Whoever decides does not wait for the writer of what is left.
                 self.thread = None;
                 false
             }
-            Some(Err(TrySendError::Disconnected(_))) | None => false,
+            Err(TrySendError::Disconnected(_)) => false,
         }
     }
 }
