@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use hopwise::config::{Change, Snapshot, ThresholdsPatch};
 use hopwise::record::{Difference, Header, Recorder, Replayed, replay};
-use hopwise::scheduling::FunctionName;
 use hopwise::scheduling::estimate::LoadReport;
 use hopwise::scheduling::policy::{Architecture, Mode};
 use hopwise::scheduling::route::{Invocation, Outcome, Stage, Ticket};
+use hopwise::scheduling::{FunctionName, Time};
 use hopwise::state::State;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -45,6 +45,8 @@ fn recorder(file: &TempFile, configuration: &str, seed: u64) -> Recorder {
 /// Calls a node at random, as requests, answers and operators would.
 struct Caller {
     state: State,
+    /// Not the node's own clock: what grows old after a minute has to.
+    now: Time,
     rng: Pcg64,
     tickets: Vec<Ticket>,
     /// A configuration some invocations still run by after a reload.
@@ -83,7 +85,9 @@ impl Caller {
             avoid: &avoid,
             timed: self.rng.random_bool(0.9),
         };
-        self.tickets.extend(self.state.decide(&snapshot, &invocation).ticket);
+        let cpu_share = self.rng.random();
+        let decision = self.state.scheduler().decide(&snapshot, &invocation, cpu_share, self.now);
+        self.tickets.extend(decision.ticket);
     }
 
     fn end(&mut self) {
@@ -96,12 +100,8 @@ impl Caller {
         let good = self.rng.random_bool(0.7);
         let outcome = if good { Outcome::Good } else { outcomes[self.rng.random_range(0..4)] };
         let report = self.rng.random_bool(0.8).then(|| self.report());
-        if self.rng.random_bool(0.2) {
-            let (ran, now) = (Some(self.report()), self.state.now());
-            self.state.scheduler().record_placed(ticket, outcome, None, ran, now);
-        } else {
-            self.state.record(ticket, outcome, report);
-        }
+        let ran = self.rng.random_bool(0.2).then(|| self.report());
+        self.state.scheduler().record_placed(ticket, outcome, report, ran, self.now);
     }
 
     fn operate(&mut self, nodes: usize) {
@@ -126,7 +126,7 @@ impl Caller {
         let snapshot = self.state.snapshot();
         let nodes = snapshot.site.topology.nodes();
         let slot = nodes[self.rng.random_range(0..nodes.len())].slot;
-        let (report, now) = (self.report(), self.state.now());
+        let (report, now) = (self.report(), self.now);
         let own = snapshot.site.node().slot;
         let mut core = self.state.scheduler();
         match self.rng.random_range(0..7) {
@@ -150,8 +150,10 @@ fn recorded(seed: u64, calls: usize) -> String {
     let state = State::new(snapshot, None, Pcg64::seed_from_u64(seed));
     state.record_with(recorder(&file, &text, seed));
     let (rng, kept) = (Pcg64::seed_from_u64(seed + 1), state.snapshot());
-    let mut caller = Caller { state, rng, tickets: Vec::new(), kept };
+    let mut caller = Caller { state, now: Time::ZERO, rng, tickets: Vec::new(), kept };
     for _ in 0..calls {
+        let pause = if caller.rng.random_bool(0.01) { 40_000_000 } else { 50_000 };
+        caller.now = caller.now + Duration::from_micros(caller.rng.random_range(0..pause));
         match caller.rng.random_range(0..100) {
             0..45 => caller.decide(),
             45..85 => caller.end(),
