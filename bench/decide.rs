@@ -177,11 +177,8 @@ impl Bench {
             }
         };
         self.steps[kind] += 1;
-        let said = ran.map(|(_, report)| report);
-        self.scheduler.record_placed(ticket, Outcome::Good, report, said, now);
-        if let Some((runner, report)) = ran {
-            self.scheduler.observe(self.site.topology.node(runner).slot, report, now);
-        }
+        let ran = ran.map(|(runner, said)| (self.site.topology.node(runner).slot, said));
+        self.scheduler.record_placed(ticket, Outcome::Good, report, ran, now);
     }
 }
 

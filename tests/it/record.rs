@@ -96,11 +96,15 @@ impl Caller {
         }
         let ticket = self.tickets.swap_remove(self.rng.random_range(0..self.tickets.len()));
         let ticket = if self.rng.random_bool(0.1) { ticket.untimed() } else { ticket };
+        let ticket = if self.rng.random_bool(0.5) { ticket.heard(self.now) } else { ticket };
         let outcomes = [Outcome::Failed, Outcome::Lost, Outcome::Unreachable, Outcome::Cancelled];
         let good = self.rng.random_bool(0.7);
         let outcome = if good { Outcome::Good } else { outcomes[self.rng.random_range(0..4)] };
         let report = self.rng.random_bool(0.8).then(|| self.report());
-        let ran = self.rng.random_bool(0.2).then(|| self.report());
+        let everyone = self.state.snapshot();
+        let everyone = everyone.site.topology.nodes();
+        let runner = everyone[self.rng.random_range(0..everyone.len())].slot;
+        let ran = self.rng.random_bool(0.2).then(|| (runner, self.report()));
         self.state.scheduler().record_placed(ticket, outcome, report, ran, self.now);
     }
 
