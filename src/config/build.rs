@@ -99,6 +99,7 @@ fn policy(raw: &Raw<'_>, offload: OffloadRule) -> Policy {
         rule: raw.rule,
         adaptive: raw.adaptive,
         tail_ratio: raw.tail_ratio,
+        hedge: Default::default(),
     }
 }
 

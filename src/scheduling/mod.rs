@@ -8,6 +8,7 @@
 pub mod adaptive;
 pub mod estimate;
 pub mod function;
+pub mod hedge;
 mod learn;
 mod load;
 mod placing;
@@ -34,9 +35,12 @@ use crate::topology::{Node, NodeIndex, Slot, Topology};
 use adaptive::Adaptive;
 use estimate::{LoadReport, NodeEstimate};
 pub use function::{FunctionName, FunctionNameError, FunctionRecord};
+use hedge::Tokens;
 use placing::Gaps;
 use policy::{Architecture, DynamicRule, Mode, Policy, Selection};
-use route::{Decision, Duty, Invocation, Outcome, Refusal, Stage, Step, Ticket, Why, duty};
+use route::{
+    Decision, Duty, Invocation, Invoked, Outcome, Refusal, Stage, Step, Ticket, Why, duty,
+};
 use speed::{Meter, Pace};
 use target::{Beliefs, Purpose, choose};
 
@@ -120,6 +124,7 @@ pub struct Scheduler<R> {
     contested: bool,
     gaps: Gaps,
     tickets: u64,
+    hedges: Tokens,
 }
 
 impl<R: Rng> Scheduler<R> {
@@ -135,6 +140,7 @@ impl<R: Rng> Scheduler<R> {
             contested: false,
             gaps: Gaps::default(),
             tickets: 0,
+            hedges: Tokens::default(),
         }
     }
 
@@ -252,7 +258,8 @@ impl<R: Rng> Scheduler<R> {
         }
         if ticket.entry && ticket.timed && outcome == Outcome::Good {
             let record = self.function_mut(ticket.function, now);
-            record.windows[ticket.architecture.index()].record(took, now);
+            let Invoked { since, under } = ticket.invoked;
+            record.windows[under.index()].record(now.since(since), now);
         }
     }
 
@@ -480,6 +487,7 @@ impl<R: Rng> Scheduler<R> {
             local: node == site.here,
             received_s,
             adaptive: self.contested,
+            invoked: Invoked { since: now, under: architecture },
         })
     }
 

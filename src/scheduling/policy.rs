@@ -301,6 +301,31 @@ impl FromStr for Selection {
     }
 }
 
+/// When an invocation that takes long is sent a second time; see [`super::hedge`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HedgeRule {
+    /// Whether there are second copies at all.
+    pub enabled: bool,
+    /// Second copies per invocation, at most: what a shorter tail may cost in load.
+    pub budget: f64,
+    /// Quantile of the function's response times after which an invocation takes long. What exceeds
+    /// it is about what the budget can pay for.
+    pub quantile: f64,
+    /// Fewest response times from which that is taken.
+    pub samples_min: usize,
+}
+
+impl HedgeRule {
+    /// Default of [`Self::budget`].
+    pub const BUDGET: f64 = 0.05;
+}
+
+impl Default for HedgeRule {
+    fn default() -> Self {
+        Self { enabled: false, budget: Self::BUDGET, quantile: 0.95, samples_min: 20 }
+    }
+}
+
 /// Everything about a decision that configuration says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
@@ -318,6 +343,8 @@ pub struct Policy {
     pub adaptive: AdaptiveRule,
     /// Numbers of [`DynamicRule::TailRatio`].
     pub tail_ratio: TailRatioRule,
+    /// When there is a second copy.
+    pub hedge: HedgeRule,
 }
 
 impl Policy {
@@ -331,6 +358,7 @@ impl Policy {
             rule: DynamicRule::default(),
             adaptive: AdaptiveRule::default(),
             tail_ratio: TailRatioRule::default(),
+            hedge: HedgeRule::default(),
         }
     }
 }

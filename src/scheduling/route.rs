@@ -174,6 +174,16 @@ pub struct Ticket {
     /// Whether it says something of its architecture: it came in here and found no core free.
     pub(super) adaptive: bool,
     pub(super) serial: u64,
+    /// The invocation that it answers.
+    pub(super) invoked: Invoked,
+}
+
+/// What an answer is measured by: since when the caller waits, and under which architecture the
+/// invocation was placed at first. A second copy begins later and is placed otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Invoked {
+    pub(super) since: Time,
+    pub(super) under: Architecture,
 }
 
 impl Ticket {
@@ -185,6 +195,16 @@ impl Ticket {
     /// Whether its response time says something.
     pub fn is_timed(&self) -> bool {
         self.timed
+    }
+
+    /// The invocation that it answers.
+    pub fn invoked(&self) -> Invoked {
+        self.invoked
+    }
+
+    /// The ticket of a second copy: it says nothing of the architecture that placed the first.
+    pub(super) fn second(self, invoked: Invoked) -> Self {
+        Self { invoked, adaptive: false, ..self }
     }
 
     /// The ticket of an answer whose end says nothing of the function: a stream without one.

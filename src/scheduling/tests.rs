@@ -2,6 +2,7 @@
 
 mod dynamic;
 mod fallback;
+mod hedge;
 mod learning;
 mod prediction;
 mod properties;
