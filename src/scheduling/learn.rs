@@ -54,6 +54,13 @@ impl<R: Rng> Scheduler<R> {
             return;
         }
         let sample_s = self.advance_own(ticket.slot, now) - ticket.received_s;
+        if outcome == Outcome::Cancelled && ticket.timed {
+            // It would have taken longer still, so it is a lesson only where that is long already.
+            let usual = self.function_mut(ticket.function, now).own;
+            if let Some(surprise) = usual.surprise(sample_s) {
+                self.pace.record_at_least(surprise, now);
+            }
+        }
         if outcome != Outcome::Good || !ticket.timed {
             return;
         }

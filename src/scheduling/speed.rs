@@ -162,6 +162,13 @@ impl Pace {
         (log, PACE_VARIANCE + (self.variance - PACE_VARIANCE) * kept)
     }
 
+    /// Takes in an invocation that was broken off, and would have been a greater surprise.
+    pub(super) fn record_at_least(&mut self, surprise: Surprise, now: Time) {
+        if surprise.log > self.at(now).0.max(0.0) {
+            self.record(surprise, now);
+        }
+    }
+
     /// When it was last measured.
     pub(super) fn updated(&self) -> Time {
         self.updated

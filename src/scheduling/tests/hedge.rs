@@ -133,3 +133,21 @@ fn there_is_no_second_where_there_is_nowhere_else() {
         scheduler.record(first, Outcome::Good, None, at(3.0));
     }
 }
+
+#[test]
+fn what_is_broken_off_late_says_that_its_node_is_slow_and_early_nothing() {
+    for (broken_off, slower) in [(0.05, false), (2.0, true)] {
+        let (site, mut scheduler) = at_edge2(hedging(Mode::Dynamic));
+        let mut now = 0.0;
+        let mut run = |outcome, takes| {
+            let step = Step::RunHere;
+            let ticket = scheduler.issue_ticket(&site, &entering(), Decentralized, step, at(now));
+            now += takes;
+            scheduler.record(ticket.unwrap(), outcome, None, at(now));
+        };
+        (0..20).for_each(|_| run(Outcome::Good, 0.1));
+        (0..3).for_each(|_| run(Outcome::Cancelled, broken_off));
+        let told = scheduler.report(site.node().slot, None, at(now)).pace_milli;
+        assert_eq!(told > 0, slower, "broken off after {broken_off} s: {told}");
+    }
+}
