@@ -29,8 +29,32 @@ pub(super) struct Call {
     /// What the sidecar that sent it on said of itself.
     pub(super) word: Option<(MachineId, LoadReport)>,
     pub(super) outcome: Outcome,
+    /// Whether it is a second copy, and the other copy of the same invocation.
+    pub(super) second: bool,
+    pub(super) twin: Option<CallId>,
+    /// Of its frames so many, from the entry node on, know that nobody waits for it any more.
+    pub(super) cancelled: usize,
     /// Tells it from earlier owners of its place.
     pub(super) serial: u32,
+}
+
+impl Call {
+    /// Another copy of this call, the first, as it leaves the entry node.
+    pub(super) fn second(&self, first: CallId, frame: Frame) -> Self {
+        Self {
+            architecture: frame.architecture,
+            bound_for: (frame.node, frame.stage),
+            frames: vec![frame],
+            path: Vec::new(),
+            ran: None,
+            word: None,
+            outcome: Outcome::Good,
+            second: true,
+            twin: Some(first),
+            cancelled: 0,
+            ..*self
+        }
+    }
 }
 
 /// What one sidecar remembers of it.

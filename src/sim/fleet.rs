@@ -13,7 +13,7 @@ use super::scenario::{Cell, Scenario};
 use crate::config::{Change, Snapshot};
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::{DynamicRule, OffloadRule, Policy, Selection};
-use crate::scheduling::route::{Decision, Invocation, Ticket};
+use crate::scheduling::route::{Decision, Invocation, Invoked, Ticket};
 use crate::scheduling::{Scheduler, Site, Time};
 use crate::topology::{NodeIndex, Slot};
 
@@ -184,6 +184,21 @@ impl Fleet {
         member.meter(now);
         let cpu_share = member.cpu_share(contender);
         member.scheduler.decide(&member.site, invocation, cpu_share, Self::now(now))
+    }
+
+    /// Where the second copy of `first` goes, if there is one.
+    pub(super) fn hedge(
+        &mut self,
+        machine: MachineId,
+        invocation: &Invocation<'_>,
+        first: Invoked,
+        contender: Contender,
+        now: Nanos,
+    ) -> Option<Decision> {
+        let member = self.member(machine);
+        member.meter(now);
+        let cpu_share = member.cpu_share(contender);
+        member.scheduler.hedge(&member.site, invocation, first, cpu_share, Self::now(now))
     }
 
     /// What a node says of itself, for an invocation that runs there.

@@ -14,6 +14,8 @@ pub(super) struct Processor {
     machine: Machine,
     slowed: f64,
     attained: f64,
+    /// Seconds of demand served to all of them.
+    pub(super) served_s: f64,
     updated: Nanos,
     running: BinaryHeap<Reverse<(Demand, u32)>>,
     /// Counts changes, so that an end foreseen before the last one is known to be void.
@@ -53,6 +55,7 @@ impl Processor {
             machine,
             slowed: 1.0,
             attained: 0.0,
+            served_s: 0.0,
             updated: 0,
             running: BinaryHeap::new(),
             epoch: 0,
@@ -79,7 +82,9 @@ impl Processor {
     }
 
     fn advance(&mut self, now: Nanos) {
-        self.attained += (now - self.updated) as f64 * 1e-9 * self.rate();
+        let attained = (now - self.updated) as f64 * 1e-9 * self.rate();
+        self.attained += attained;
+        self.served_s += attained * self.running.len() as f64;
         self.updated = now;
         self.epoch = self.epoch.wrapping_add(1);
     }

@@ -6,6 +6,7 @@ pub mod scenario;
 
 mod call;
 mod fleet;
+mod hedge;
 mod machine;
 mod oracle;
 mod queue;
@@ -64,6 +65,10 @@ pub struct Run {
     pub samples: Vec<Sample>,
     /// From the first invocation to the last answer.
     pub total: Duration,
+    /// Second copies sent, and those of them that answered first.
+    pub hedges: [u64; 2],
+    /// Demand that machines have served, that of losing copies included.
+    pub served: Duration,
     /// A hash over every decision and every effect: equal for equal trials.
     pub trace_hash: u64,
 }

@@ -21,7 +21,7 @@ use crate::topology::NodeIndex;
 /// Bytes of a message beside its body.
 const HEAD_BYTES: u32 = 500;
 /// Nodes on a path at most: the entry, and one for each hop there may be.
-const PATH_MAX: usize = 10;
+pub(super) const PATH_MAX: usize = 10;
 
 /// What happens.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +40,10 @@ pub(super) enum Event {
     Answered(CallId),
     /// The sidecar that waits learns that nothing ran.
     Refused(CallId),
+    /// An invocation that is not answered by now takes long.
+    Late(CallId),
+    /// The node of this frame learns that nobody waits any more.
+    Cancelled { id: CallId, frame: u8 },
     /// A fault begins or ends.
     Fault { index: u32, begins: bool },
 }
@@ -52,7 +56,8 @@ pub(super) struct World<'a> {
     pub(super) queue: Queue<Event>,
     workload: Pcg64,
     chance: Pcg64,
-    trace: Trace,
+    pub(super) trace: Trace,
+    pub(super) hedges: [u64; 2],
     samples: Vec<Sample>,
     clients: u32,
     replayed: usize,
@@ -75,6 +80,7 @@ impl<'a> World<'a> {
             workload: Pcg64::seed_from_u64(seed),
             chance: Pcg64::seed_from_u64(!seed),
             trace: Trace::new(),
+            hedges: [0; 2],
             samples: Vec::new(),
             clients: 0,
             replayed: 0,
@@ -105,7 +111,14 @@ impl<'a> World<'a> {
         }
         let ends = self.samples.iter().map(|sample| sample.issued + sample.took);
         let total = ends.max().unwrap_or_default();
-        Run { samples: self.samples, total, trace_hash: self.trace.hash() }
+        let served_s = self.fleet.members.iter().map(|member| member.processor.served_s).sum();
+        Run {
+            samples: self.samples,
+            total,
+            hedges: self.hedges,
+            served: Duration::from_secs_f64(served_s),
+            trace_hash: self.trace.hash(),
+        }
     }
 
     fn handle(&mut self, event: Event) {
@@ -117,6 +130,8 @@ impl<'a> World<'a> {
             Event::Finish { machine, epoch } => self.handle_finish(machine, epoch),
             Event::Answered(id) => self.handle_answer(id),
             Event::Refused(id) => self.handle_refusal(id),
+            Event::Late(id) => self.handle_late(id),
+            Event::Cancelled { id, frame } => self.cancel(id, usize::from(frame)),
             Event::Fault { index, begins } => self.handle_fault(index, begins),
         }
     }
@@ -197,6 +212,9 @@ impl<'a> World<'a> {
             ran: None,
             word: None,
             outcome: Outcome::Good,
+            second: false,
+            twin: None,
+            cancelled: 0,
             serial: 0,
         };
         let id = self.calls.insert(call);
@@ -206,6 +224,7 @@ impl<'a> World<'a> {
             self.hold(id, entry, None);
             self.send(id, entry, target, Stage::Execute);
         } else {
+            self.watch(id, entry, function);
             self.handle_request(id);
         }
     }
@@ -296,7 +315,7 @@ impl<'a> World<'a> {
     }
 
     /// Sends a call from one sidecar to another.
-    fn send(&mut self, id: CallId, from: MachineId, to: MachineId, stage: Stage) {
+    pub(super) fn send(&mut self, id: CallId, from: MachineId, to: MachineId, stage: Stage) {
         let now = self.queue.now();
         let word = self.fleet.report(from, None, now);
         let Some(call) = self.calls.get(id) else { return };
@@ -339,7 +358,7 @@ impl<'a> World<'a> {
         from != to && (cut(from) || cut(to))
     }
 
-    fn run_here(&mut self, id: CallId) {
+    pub(super) fn run_here(&mut self, id: CallId) {
         let now = self.queue.now();
         let Some(call) = self.calls.get(id) else { return };
         let Some(frame) = call.frames.last_mut() else { return };
@@ -427,13 +446,16 @@ impl<'a> World<'a> {
     }
 
     fn handle_answer(&mut self, id: CallId) {
+        if self.drop_cancelled(id) {
+            return;
+        }
         let Some(call) = self.calls.get(id) else { return };
         let outcome = call.outcome;
         self.answer(id, outcome);
     }
 
     /// Hands a ticket back, with what the answer said.
-    fn learn(
+    pub(super) fn learn(
         &mut self,
         node: MachineId,
         asked: MachineId,
@@ -464,6 +486,9 @@ impl<'a> World<'a> {
 
     /// Nothing ran where it was sent: it is placed again by the node that sent it.
     fn handle_refusal(&mut self, id: CallId) {
+        if self.drop_cancelled(id) {
+            return;
+        }
         let Some(call) = self.calls.get(id) else { return };
         let Some(frame) = call.frames.last_mut() else {
             call.outcome = Outcome::Failed;
@@ -473,7 +498,12 @@ impl<'a> World<'a> {
         frame.avoid.push(asked);
         let ticket = frame.ticket.take();
         call.path.retain(|passed| *passed != node);
+        let second_fails = call.second && call.frames.len() == 1;
         self.learn(node, asked, ticket, Outcome::Unreachable, None);
+        if second_fails {
+            self.give_up_second(id);
+            return;
+        }
         if self.trial.contender == Contender::Clairvoyant {
             let function = self.calls.get(id).map_or(0, |call| usize::from(call.function));
             let target = oracle::target(self, node, function);
@@ -483,9 +513,12 @@ impl<'a> World<'a> {
     }
 
     /// The client has its answer, or none.
-    fn end(&mut self, id: CallId) {
+    pub(super) fn end(&mut self, id: CallId) {
         let now = self.queue.now();
         let Some(call) = self.calls.remove(id) else { return };
+        if !self.settle(&call) {
+            return;
+        }
         let at = |machine: MachineId| {
             self.trial.scenario.snapshot.site.topology.everyone()[machine as usize]
         };
