@@ -66,6 +66,7 @@ pub(super) fn snapshot(
             peer_key,
             admin_token,
             interception: raw.interception,
+            idempotent: raw.idempotent,
             id_override,
         }),
         _ => Err(arranged(problems, text)),
@@ -99,7 +100,7 @@ fn policy(raw: &Raw<'_>, offload: OffloadRule) -> Policy {
         rule: raw.rule,
         adaptive: raw.adaptive,
         tail_ratio: raw.tail_ratio,
-        hedge: Default::default(),
+        hedge: raw.hedge,
     }
 }
 

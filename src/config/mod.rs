@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::problem::Problem;
-use crate::scheduling::Site;
 use crate::scheduling::policy::{Mode, Thresholds};
+use crate::scheduling::{FunctionName, Site};
 
 /// Most threads of the data path.
 pub const WORKERS_MAX: usize = 256;
@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub admin_token: Option<Secret>,
     /// Taking redirected connections; read once, at start.
     pub interception: Option<Interception>,
+    /// Functions of which a second copy does no harm.
+    pub idempotent: HashSet<FunctionName>,
     /// IP addresses of the topology's nodes, for telling peers from clients without a key.
     ///
     /// A node named by a host name is not among them: names can point elsewhere at any time, so

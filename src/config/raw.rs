@@ -1,5 +1,6 @@
 //! Every key there is, with its range; what each means is told in `config/reference.yaml`.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -11,8 +12,10 @@ use serde_yaml::Value;
 use super::reader::{Fault, Section, read_document};
 use super::{Authority, Interception, Limits, Listen, Timeouts, WORKERS_MAX};
 use crate::problem::Problem;
+use crate::scheduling::FunctionName;
 use crate::scheduling::policy::{
-    AdaptiveRule, DynamicRule, HopLimit, Mode, OffloadRule, Selection, TailRatioRule, Thresholds,
+    AdaptiveRule, DynamicRule, HedgeRule, HopLimit, Mode, OffloadRule, Selection, TailRatioRule,
+    Thresholds,
 };
 use crate::scheduling::window::SAMPLES_MAX;
 use crate::topology::{Address, NodeId, NodeSpec, Role, Zone};
@@ -30,6 +33,8 @@ const REPLAY_BODY_BYTES_MAX: usize = 16 << 20;
 const HEADERS: RangeInclusive<usize> = 16..=4096;
 const CONNECTIONS_MAX: usize = 1_000_000;
 const FUNCTIONS_MAX: usize = 1_000_000;
+/// Most functions that have something said of them.
+const FUNCTIONS_NAMED_MAX: usize = 10_000;
 const IDLE_CONNECTIONS_MAX: usize = 65_536;
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
@@ -48,6 +53,9 @@ pub(super) struct Raw<'a> {
     pub(super) rule: DynamicRule,
     pub(super) adaptive: AdaptiveRule,
     pub(super) tail_ratio: TailRatioRule,
+    pub(super) hedge: HedgeRule,
+    /// Functions of which a second copy does no harm.
+    pub(super) idempotent: HashSet<FunctionName>,
     pub(super) data: Option<SocketAddr>,
     pub(super) admin: SocketAddr,
     pub(super) gateway: Option<Authority>,
@@ -85,6 +93,8 @@ pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
             rule,
             adaptive,
             tail_ratio,
+            hedge: s.section("hedge", read_hedge),
+            idempotent: read_functions(s).into_iter().flatten().collect(),
             data,
             admin,
             gateway: s.parsed("gateway", authority),
@@ -211,6 +221,26 @@ fn read_smoothing(s: &mut Section<'_>, rule: TailRatioRule) -> TailRatioRule {
         smoothing_midpoint: s.number("smoothing_midpoint", rule.smoothing_midpoint, 0.0..=RATE_MAX),
         ..rule
     }
+}
+
+fn read_hedge(s: &mut Section<'_>) -> HedgeRule {
+    let rule = HedgeRule::default();
+    HedgeRule {
+        enabled: s.flag("enabled", rule.enabled),
+        budget: s.number("budget", rule.budget, 0.0..=1.0),
+        ..rule
+    }
+}
+
+/// The functions that are named, each where it is idempotent.
+fn read_functions(s: &mut Section<'_>) -> Vec<Option<FunctionName>> {
+    let parse = |name: &str| {
+        let remedy = "use 1 to 63 characters of [-a-zA-Z0-9_.], as the function is called";
+        FunctionName::new(name).map_err(|_| Fault::new("is not a function's name", remedy))
+    };
+    s.named("functions", FUNCTIONS_NAMED_MAX, parse, |s, name| {
+        s.flag("idempotent", false).then_some(name)
+    })
 }
 
 fn read_limits(s: &mut Section<'_>) -> Limits {

@@ -85,6 +85,35 @@ impl<'a> Section<'a> {
         items.iter().enumerate().map(read_item).collect()
     }
 
+    /// The mappings at `key`, each below a name that `parse` understands; at most `most`.
+    pub(super) fn named<N, T>(
+        &mut self,
+        key: &'static str,
+        most: usize,
+        parse: impl Fn(&str) -> Result<N, Fault>,
+        mut read: impl FnMut(&mut Section<'a>, N) -> T,
+    ) -> Vec<T> {
+        let path = self.path_of(key);
+        // Taken out, so that no name counts as an unknown key.
+        let Some(values) = self.section(key, |s| s.values.take()) else { return Vec::new() };
+        if values.len() > most {
+            let remedy = format!("name at most {most}; leave out what is as by default");
+            self.note(key, values.len(), Fault::new("are too many", remedy));
+        }
+        let mut made = Vec::new();
+        for (name, value) in values.iter().take(most) {
+            let name = name.as_str().map_or_else(|| shown(name), str::to_owned);
+            let path = format!("{path}.{}", lines::short_key(&name));
+            match parse(&name) {
+                Ok(parsed) => made.push(self.nested(path, Some(value), |s| read(s, parsed))),
+                Err(Fault { fault, remedy }) => {
+                    self.push(Problem::new(path, plain(&name), fault, remedy));
+                }
+            }
+        }
+        made
+    }
+
     /// True or false.
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
         match self.find(key) {

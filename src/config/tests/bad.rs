@@ -36,6 +36,9 @@ fn unknown_keys_are_refused_wherever_they_stand() {
         ("dynamic: {smoothing: 1}", 6, "dynamic.smoothing", "did you mean smoothing_"),
         ("peers: {key-file: x}", 6, "peers.key-file", "did you mean key_file"),
         ("admin: {token: x}", 6, "admin.token", "did you mean token_file"),
+        ("hedge: {budged: 1}", 6, "hedge.budged", "did you mean budget"),
+        ("functions: {f: {idempotant: true}}", 6, "functions.f.idempotant", "mean idempotent"),
+        ("functions:\n  idempotent: true", 7, "functions.idempotent", "not a mapping"),
         ("interception: {marc: 1}", 6, "interception.marc", "did you mean mark"),
         ("5: x", 6, "5", "is not a key"),
         ("[a, b]: x", 6, "(a list)", "is not a key"),
@@ -298,6 +301,32 @@ fn hostile_text_costs_little() {
     assert_eq!(load(&keys).unwrap_err().len(), lines::PROBLEMS_MAX);
     let long_key = format!("{BASE}{}: 1", "a.".repeat(500));
     assert!(load(&long_key).unwrap_err()[0].key.len() <= 64);
+}
+
+#[test]
+fn what_is_said_of_second_copies_is_checked() {
+    for (more, key, part) in [
+        ("hedge: {enabled: yes}", "hedge.enabled", "= yes: is not a truth value; write true"),
+        ("hedge: {budget: 5}", "hedge.budget", "= 5: is out of range; write a number from 0 to 1"),
+        ("hedge: {budget: 5%}", "hedge.budget", "is not a number"),
+        ("hedge: true", "hedge", "is not a mapping"),
+        ("functions: [f]", "functions", "is not a mapping"),
+        ("functions: {f: {idempotent: 1}}", "functions.f.idempotent", "true or false"),
+        ("functions: {a b: {}}", "functions.a b", "= a b: is not a function's name; use 1 to 63"),
+        ("functions: {[f]: {}}", "functions.(a list)", "is not a function's name"),
+    ] {
+        expect_based(more, &[(Some(6), key, part)]);
+    }
+}
+
+#[test]
+fn functions_are_bounded_in_number() {
+    let named = |count| {
+        let names: String = (0..count).map(|i| format!("  f{i}: {{idempotent: true}}\n")).collect();
+        format!("functions:\n{names}")
+    };
+    assert_eq!(based(&named(10_000)).unwrap().idempotent.len(), 10_000);
+    expect_based(&named(10_001), &[(Some(6), "functions", "= 10001: are too many; name at most")]);
 }
 
 #[test]

@@ -47,6 +47,8 @@ tail_scheduler: {soft_d2f_threshold: 1, hard_d2f_threshold: 1, sample_interval: 
 dynamic: {rule: tail_ratio, min_rate_d2f: 1, smoothing_floor: 0.2, smoothing_range: 0.7}
 limits: {entry_body_bytes: 1, replay_body_bytes: 0, headers: 16, idle_connections: 0}
 timeouts: {connect_ms: 1, drain_ms: 0}
+hedge: {enabled: true, budget: 0.01}
+functions: {a.b: {idempotent: true}, c: {}, d: {idempotent: false}, e: ~}
 interception: {enabled: true, mark: 0xffffffff}
 ",
     )
@@ -57,6 +59,9 @@ interception: {enabled: true, mark: 0xffffffff}
     assert_eq!((policy.tail_ratio.thresholds.hard_d2f, policy.tail_ratio.min_samples), (1.0, 3));
     assert_eq!(policy.tail_ratio.sample_interval, Duration::from_millis(500));
     assert_eq!((policy.tail_ratio.min_rate_d2f, policy.tail_ratio.min_rate_f2c), (1.0, 1.2));
+    assert_eq!((policy.hedge.enabled, policy.hedge.budget), (true, 0.01));
+    let idempotent: Vec<_> = snapshot.idempotent.iter().map(|name| name.as_str()).collect();
+    assert_eq!(idempotent, ["a.b"]);
     assert_eq!(snapshot.workers.get(), 2);
     assert_eq!(snapshot.gateway.to_string(), "gateway.openfaas:8080");
     assert_eq!(snapshot.listen.admin.to_string(), "[::1]:9");
