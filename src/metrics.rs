@@ -37,6 +37,11 @@ struct StatusLabel {
     status_class: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HedgeLabel {
+    result: &'static str,
+}
+
 /// What was done with an invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -56,6 +61,7 @@ pub struct Metrics {
     architectures: [Count; 3],
     outcomes: [Count; 5],
     fallbacks: [Count; 3],
+    hedges: [Count; 2],
     /// Client connections open now.
     pub connections: Level,
     /// Client connections accepted.
@@ -87,6 +93,7 @@ pub struct Metrics {
 const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 const STEPS: [StepKind; 4] =
     [StepKind::RunHere, StepKind::Offload, StepKind::Delegate, StepKind::Refuse];
+const HEDGES: [&str; 2] = ["won", "lost"];
 const OUTCOMES: [&str; 5] = ["good", "failed", "unreachable", "cancelled", "lost"];
 
 impl Metrics {
@@ -102,6 +109,7 @@ impl Metrics {
             architectures: Architecture::ALL.map(|_| Count::default()),
             outcomes: OUTCOMES.map(|_| Count::default()),
             fallbacks: Architecture::ALL.map(|_| Count::default()),
+            hedges: HEDGES.map(|_| Count::default()),
             connections: registered(to, "connections", "Client connections open now"),
             connections_accepted: registered(
                 to,
@@ -165,6 +173,7 @@ impl Metrics {
         let architectures = Family::<ArchitectureLabel, Count>::default();
         let outcomes = Family::<OutcomeLabel, Count>::default();
         let fallbacks = Family::<ArchitectureLabel, Count>::default();
+        let hedges = Family::<HedgeLabel, Count>::default();
         let at_hand = Self {
             answers: STATUS_CLASSES
                 .map(|status_class| answers.get_or_create(&StatusLabel { status_class }).clone()),
@@ -173,6 +182,7 @@ impl Metrics {
             outcomes: OUTCOMES
                 .map(|outcome| outcomes.get_or_create(&OutcomeLabel { outcome }).clone()),
             fallbacks: Architecture::ALL.map(|a| member(&fallbacks, a)),
+            hedges: HEDGES.map(|result| hedges.get_or_create(&HedgeLabel { result }).clone()),
             ..self
         };
         registry.register("answers", "Answers given to callers, by class of status", answers);
@@ -188,6 +198,7 @@ impl Metrics {
             "Decisions made by another architecture, by the one whose decider was out of reach",
             fallbacks,
         );
+        registry.register("hedges", "Second copies, by whether theirs was the answer", hedges);
         Self { registry, ..at_hand }
     }
 
@@ -221,6 +232,11 @@ impl Metrics {
             Outcome::Lost => 4,
         };
         self.outcomes[index].inc();
+    }
+
+    /// Counts a second copy, by whether it answered first.
+    pub fn count_hedge(&self, won: bool) {
+        self.hedges[usize::from(!won)].inc();
     }
 
     /// All families in the Prometheus text format.
@@ -267,6 +283,7 @@ mod tests {
         );
         metrics.count_outcome(Outcome::Cancelled);
         metrics.client_aborts.inc();
+        metrics.count_hedge(true);
         let text = metrics.render();
         for line in [
             "hopwise_answers_total{status_class=\"2xx\"} 1",
@@ -276,6 +293,8 @@ mod tests {
             "hopwise_fallbacks_total{architecture=\"centralized\"} 1",
             "hopwise_outcomes_total{outcome=\"cancelled\"} 1",
             "hopwise_client_aborts_total 1",
+            "hopwise_hedges_total{result=\"won\"} 1",
+            "hopwise_hedges_total{result=\"lost\"} 0",
             "hopwise_config_last_reload_successful 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

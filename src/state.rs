@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rand_pcg::Pcg64;
@@ -14,9 +14,9 @@ use crate::host_load::HostLoad;
 use crate::metrics::{Metrics, StepKind};
 use crate::problem::Problem;
 use crate::record::{Core, Recorder};
-use crate::scheduling::Time;
 use crate::scheduling::estimate::LoadReport;
-use crate::scheduling::route::{Decision, Invocation, Outcome, Step, Ticket};
+use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Step, Ticket};
+use crate::scheduling::{FunctionName, Time};
 use crate::topology::Slot;
 
 /// Everything that outlives a request.
@@ -100,6 +100,31 @@ impl State {
         let cpu_share = self.host_load.cpu_share();
         let now = self.now();
         let decision = self.scheduler().decide(snapshot, invocation, cpu_share, now);
+        self.count(&decision);
+        decision
+    }
+
+    /// After how long an invocation of `function` that comes in now takes long, if that matters.
+    pub fn hedge_after(&self, snapshot: &Snapshot, function: FunctionName) -> Option<Duration> {
+        let now = self.now();
+        self.scheduler().hedge_after(snapshot, function, now)
+    }
+
+    /// Where a second copy of `first` goes, if there is one.
+    pub fn hedge(
+        &self,
+        snapshot: &Snapshot,
+        invocation: &Invocation<'_>,
+        first: Invoked,
+    ) -> Option<Decision> {
+        let cpu_share = self.host_load.cpu_share();
+        let now = self.now();
+        let decision = self.scheduler().hedge(snapshot, invocation, first, cpu_share, now)?;
+        self.count(&decision);
+        Some(decision)
+    }
+
+    fn count(&self, decision: &Decision) {
         let kind = match decision.step {
             Step::RunHere => StepKind::RunHere,
             Step::Offload(_) => StepKind::Offload,
@@ -107,7 +132,6 @@ impl State {
             Step::Refuse(_) => StepKind::Refuse,
         };
         self.metrics.count_decision(kind, decision.architecture, decision.fallback_from);
-        decision
     }
 
     /// Learns from how a step ended, and from what the node asked said of itself, or the node that

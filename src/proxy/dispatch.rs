@@ -144,10 +144,18 @@ pub(crate) async fn invoke(
 }
 
 /// An invocation on its way, from one attempt to the next.
-struct Placing<'a> {
-    context: &'a Context,
-    call: &'a Call,
+pub(super) struct Placing<'a> {
+    pub(super) context: &'a Context,
+    pub(super) call: &'a Call,
     passed_here: bool,
+}
+
+/// One attempt at it: where it goes, and what is owed for it.
+pub(super) struct Attempt {
+    pub(super) target: NodeIndex,
+    pub(super) destination: Destination,
+    pub(super) pending: Pending,
+    architecture: Architecture,
 }
 
 impl Placing<'_> {
@@ -156,7 +164,8 @@ impl Placing<'_> {
         mut outbound: Outbound,
         upgrade: &mut Option<OnUpgrade>,
     ) -> Result<Response<ResponseBody>, Refused> {
-        let site = &self.call.snapshot.site;
+        let here = self.call.snapshot.site.here;
+        let late_at = if upgrade.is_none() { self.late_at() } else { None };
         let mut avoid = Vec::new();
         let mut architecture = self.call.architecture;
         loop {
@@ -164,38 +173,26 @@ impl Placing<'_> {
                 Ok(left) => left,
                 Err(refused) => return Err(refused_over(outbound, refused).await),
             };
-            let mut decision = self.decide(architecture, &avoid);
+            let decision = self.decide(architecture, &avoid);
             // Drawn once: further attempts fall back from it instead of drawing again.
             architecture = Some(decision.fallback_from.unwrap_or(decision.architecture));
-            let (target, stage) = match decision.step {
-                Step::RunHere => (site.here, Stage::Execute),
-                Step::Offload(node) => (node, Stage::Execute),
-                Step::Delegate(node) => (node, Stage::Schedule),
-                Step::Refuse(refusal) => {
+            let attempt = match self.begin(decision, &mut outbound, left) {
+                Ok(attempt) => attempt,
+                Err(refusal) => {
                     let refused = explain_refusal(refusal, &self.call.snapshot);
                     return Err(refused_over(outbound, refused).await);
                 }
             };
-            let last = avoid.contains(&target);
-            let pending = Pending::new(&self.context.state, decision.ticket.take());
-            let destination = self.address(&mut outbound, &decision, target, stage, left);
-            let sent = self.context.send(&self.call.snapshot, &destination, outbound, left).await;
+            let last = avoid.contains(&attempt.target);
+            let (attempt, sent) = self.send(attempt, outbound, left, late_at, &avoid).await;
             let failure = match sent {
-                Ok(answered) => match answered.refusal().filter(|_| target != site.here) {
-                    None => return Ok(self.answer(answered, pending, &decision, target, upgrade)),
-                    Some(refusal) => {
-                        if refusal == "peer_rejected" {
-                            tracing::warn!(
-                                to = %destination.authority,
-                                "does not take our signature: compare peers.key_file"
-                            );
-                        }
-                        let error = std::io::Error::other(refusal);
-                        Failure::NothingRan(error, answered.again().map(Box::new))
-                    }
+                Ok(answered) => match answered.refusal().filter(|_| attempt.target != here) {
+                    None => return Ok(self.answer(answered, attempt, upgrade)),
+                    Some(refusal) => moved_on(&attempt, answered, refusal),
                 },
                 Err(failure) => failure,
             };
+            let Attempt { target, destination, pending, .. } = attempt;
             match failure {
                 Failure::NothingRan(error, Some(again)) if !last => {
                     pending.end(Outcome::Unreachable);
@@ -218,8 +215,34 @@ impl Placing<'_> {
         }
     }
 
+    /// Writes on the request what `decision` says, and takes on what is owed for it.
+    pub(super) fn begin(
+        &self,
+        mut decision: Decision,
+        outbound: &mut Outbound,
+        left: Option<Duration>,
+    ) -> Result<Attempt, Refusal> {
+        let (target, stage) = match decision.step {
+            Step::RunHere => (self.call.snapshot.site.here, Stage::Execute),
+            Step::Offload(node) => (node, Stage::Execute),
+            Step::Delegate(node) => (node, Stage::Schedule),
+            Step::Refuse(refusal) => return Err(refusal),
+        };
+        let pending = Pending::new(&self.context.state, decision.ticket.take());
+        let destination = self.address(outbound, &decision, target, stage, left);
+        Ok(Attempt { target, destination, pending, architecture: decision.architecture })
+    }
+
     fn decide(&self, architecture: Option<Architecture>, avoid: &[NodeIndex]) -> Decision {
-        let invocation = Invocation {
+        self.context.state.decide(&self.call.snapshot, &self.invocation(architecture, avoid))
+    }
+
+    pub(super) fn invocation<'i>(
+        &'i self,
+        architecture: Option<Architecture>,
+        avoid: &'i [NodeIndex],
+    ) -> Invocation<'i> {
+        Invocation {
             function: self.call.function,
             hop: self.call.hop,
             stage: self.call.stage,
@@ -228,11 +251,10 @@ impl Placing<'_> {
             passed_here: self.passed_here,
             avoid,
             timed: !self.call.asynchronous,
-        };
-        self.context.state.decide(&self.call.snapshot, &invocation)
+        }
     }
 
-    fn time_left(&self) -> Result<Option<Duration>, Refused> {
+    pub(super) fn time_left(&self) -> Result<Option<Duration>, Refused> {
         let Some(deadline) = self.call.deadline else { return Ok(None) };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -280,11 +302,10 @@ impl Placing<'_> {
     fn answer(
         &self,
         answered: Answered,
-        mut pending: Pending,
-        decision: &Decision,
-        target: NodeIndex,
+        attempt: Attempt,
         upgrade: &mut Option<OnUpgrade>,
     ) -> Response<ResponseBody> {
+        let Attempt { target, mut pending, architecture, .. } = attempt;
         let local = target == self.call.snapshot.site.here;
         let wanted = self.call.wants_report;
         let report = if local {
@@ -297,7 +318,7 @@ impl Placing<'_> {
         let refusal = answered.response.headers().get(peer::REFUSAL).filter(|_| !local).cloned();
         self.context.finish(answered, Some(pending), upgrade.take(), |headers| {
             if let Some(report) = report {
-                report.write(headers, decision.architecture);
+                report.write(headers, architecture);
             }
             // An error of the peer, not of the function; callers can tell them apart.
             if let Some(refusal) = refusal {
@@ -354,7 +375,7 @@ impl Context {
         Response::from_parts(head, ResponseBody::upstream(incoming, lease, pending))
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         snapshot: &Snapshot,
         destination: &Destination,
@@ -395,6 +416,15 @@ impl Context {
             }
         }
     }
+}
+
+/// What to make of an answer by which a peer says that somebody else should be asked.
+fn moved_on(attempt: &Attempt, answered: Answered, refusal: &'static str) -> Failure {
+    if refusal == "peer_rejected" {
+        let to = &attempt.destination.authority;
+        tracing::warn!(%to, "does not take our signature: compare peers.key_file");
+    }
+    Failure::NothingRan(std::io::Error::other(refusal), answered.again().map(Box::new))
 }
 
 /// 504: there is no time left.

@@ -6,6 +6,7 @@ mod connect;
 pub mod dispatch;
 mod future;
 mod headers;
+mod hedge;
 mod io;
 pub mod listener;
 pub mod measure;

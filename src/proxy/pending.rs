@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 
 use crate::scheduling::estimate::LoadReport;
-use crate::scheduling::route::{Outcome, Ticket};
+use crate::scheduling::route::{Invoked, Outcome, Ticket};
 use crate::state::State;
 use crate::topology::Slot;
 
@@ -32,6 +32,11 @@ impl Pending {
 
     pub(super) fn ticket(&self) -> Option<&Ticket> {
         self.ticket.as_ref()
+    }
+
+    /// The invocation that it answers.
+    pub(super) fn invoked(&self) -> Option<Invoked> {
+        self.ticket.as_ref().map(Ticket::invoked)
     }
 
     /// Takes from the head of an answer whether it is good, and whether its end means anything.

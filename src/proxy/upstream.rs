@@ -375,7 +375,7 @@ fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
 /// What it takes to build a request once more. Header case is not kept: only the rare second
 /// request would profit, and every first one would pay.
 #[derive(Debug)]
-struct Saved {
+pub(super) struct Saved {
     method: Method,
     uri: http::Uri,
     headers: http::HeaderMap,
@@ -383,7 +383,7 @@ struct Saved {
 }
 
 impl Saved {
-    fn of(head: &Parts, expects_continue: bool) -> Self {
+    pub(super) fn of(head: &Parts, expects_continue: bool) -> Self {
         Self {
             method: head.method.clone(),
             uri: head.uri.clone(),
@@ -393,7 +393,7 @@ impl Saved {
     }
 
     /// The request once more, if its body was kept.
-    fn again(self, sent: &Option<Rc<Replay>>) -> Option<Outbound> {
+    pub(super) fn again(self, sent: &Option<Rc<Replay>>) -> Option<Outbound> {
         let body = match sent {
             None => RequestBody::empty(),
             Some(sent) => sent.again()?,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use crate::config::{Change, ThresholdsPatch};
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::Architecture;
-use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step, Why};
+use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Refusal, Stage, Step, Why};
 use crate::scheduling::{FunctionName, Time};
 use crate::topology::{NodeIndex, Slot, Topology};
 
@@ -35,6 +35,24 @@ pub(super) enum Call {
         #[serde(with = "nanoseconds")]
         now: Time,
         verdict: Verdict,
+    },
+    HedgeAfter {
+        generation: u64,
+        #[serde(with = "function_name")]
+        function: FunctionName,
+        #[serde(with = "nanoseconds")]
+        now: Time,
+        after: Option<Duration>,
+    },
+    Hedge {
+        generation: u64,
+        facts: Facts,
+        #[serde(with = "InvokedFields")]
+        first: Invoked,
+        cpu_share: f64,
+        #[serde(with = "nanoseconds")]
+        now: Time,
+        verdict: Option<Verdict>,
     },
     Record {
         ticket: u64,
@@ -283,6 +301,15 @@ enum WhyName {
 struct SlotFields {
     index: u32,
     since: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Invoked")]
+struct InvokedFields {
+    #[serde(with = "nanoseconds")]
+    since: Time,
+    #[serde(with = "ArchitectureName")]
+    under: Architecture,
 }
 
 #[derive(Serialize, Deserialize)]

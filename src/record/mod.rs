@@ -9,12 +9,14 @@ mod call;
 mod replay;
 mod writer;
 
+use std::time::Duration;
+
 use rand_pcg::Pcg64;
 
 use crate::config::{Change, Snapshot};
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::Architecture;
-use crate::scheduling::route::{Decision, Invocation, Outcome, Ticket};
+use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Ticket};
 use crate::scheduling::view::{FunctionView, NodeView};
 use crate::scheduling::{FunctionName, Scheduler, Site, Time};
 use crate::topology::Slot;
@@ -72,6 +74,40 @@ impl Core {
             cpu_share,
             now,
             verdict: Verdict::of(&decision),
+        });
+        decision
+    }
+
+    /// See [`Scheduler::hedge_after`].
+    pub fn hedge_after(
+        &mut self,
+        snapshot: &Snapshot,
+        function: FunctionName,
+        now: Time,
+    ) -> Option<Duration> {
+        let after = self.scheduler.hedge_after(&snapshot.site, function, now);
+        let generation = snapshot.generation;
+        self.note(|| Call::HedgeAfter { generation, function, now, after });
+        after
+    }
+
+    /// See [`Scheduler::hedge`].
+    pub fn hedge(
+        &mut self,
+        snapshot: &Snapshot,
+        invocation: &Invocation<'_>,
+        first: Invoked,
+        cpu_share: f64,
+        now: Time,
+    ) -> Option<Decision> {
+        let decision = self.scheduler.hedge(&snapshot.site, invocation, first, cpu_share, now);
+        self.note(|| Call::Hedge {
+            generation: snapshot.generation,
+            facts: Facts::of(invocation),
+            first,
+            cpu_share,
+            now,
+            verdict: decision.as_ref().map(Verdict::of),
         });
         decision
     }
@@ -179,7 +215,7 @@ impl Core {
         function: Option<FunctionName>,
         limit: usize,
         now: Time,
-    ) -> Vec<(FunctionName, [Vec<std::time::Duration>; Architecture::ALL.len()])> {
+    ) -> Vec<(FunctionName, [Vec<Duration>; Architecture::ALL.len()])> {
         self.note(|| Call::Tick { now });
         self.scheduler.view_durations(function, limit, now)
     }

@@ -10,7 +10,7 @@ use rand_pcg::Pcg64;
 
 use crate::config::{Snapshot, render};
 use crate::problem::Problem;
-use crate::scheduling::route::Ticket;
+use crate::scheduling::route::{Decision, Ticket};
 
 use super::Core;
 use super::call::{Call, ChangeLine, Facts, Header, Moment, Said, Verdict};
@@ -102,8 +102,19 @@ impl World {
                 let (path, avoid) = nodes(&facts, snapshot)?;
                 let invocation = facts.invocation(&path, &avoid);
                 let decision = self.core.decide(snapshot, &invocation, cpu_share, now);
-                let again = Verdict::of(&decision);
-                self.tickets.extend(decision.ticket.map(|ticket| (ticket.serial(), ticket)));
+                return Ok(differing(&verdict, &self.keep(decision)));
+            }
+            Call::HedgeAfter { generation, function, now, after } => {
+                let snapshot = self.snapshots.get(&generation).context("no such generation")?;
+                let again = self.core.hedge_after(snapshot, function, now);
+                return Ok(differing(&after, &again));
+            }
+            Call::Hedge { generation, facts, first, cpu_share, now, verdict } => {
+                let snapshot = self.snapshots.get(&generation).context("no such generation")?;
+                let (path, avoid) = nodes(&facts, snapshot)?;
+                let invocation = facts.invocation(&path, &avoid);
+                let decision = self.core.hedge(snapshot, &invocation, first, cpu_share, now);
+                let again = decision.map(|decision| self.keep(decision));
                 return Ok(differing(&verdict, &again));
             }
             Call::Record { ticket, timed, heard, outcome, report, ran, now } => {
@@ -131,6 +142,13 @@ impl World {
             Call::Follow { change, generation } => self.follow(change, generation)?,
         }
         Ok(None)
+    }
+
+    /// Keeps the ticket of a decision until its outcome comes.
+    fn keep(&mut self, decision: Decision) -> Verdict {
+        let verdict = Verdict::of(&decision);
+        self.tickets.extend(decision.ticket.map(|ticket| (ticket.serial(), ticket)));
+        verdict
     }
 
     fn follow(&mut self, change: ChangeLine, generation: u64) -> anyhow::Result<()> {

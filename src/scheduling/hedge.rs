@@ -51,7 +51,8 @@ impl<R: Rng> Scheduler<R> {
         now: Time,
     ) -> Option<Duration> {
         let rule = site.policy.hedge;
-        if !rule.enabled {
+        // A node that may not offload sends no copies either.
+        if !rule.enabled || !site.policy.offload.enabled {
             return None;
         }
         let record = self.functions.get_mut(&function)?;

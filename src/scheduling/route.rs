@@ -182,8 +182,10 @@ pub struct Ticket {
 /// invocation was placed at first. A second copy begins later and is placed otherwise.
 #[derive(Debug, Clone, Copy)]
 pub struct Invoked {
-    pub(super) since: Time,
-    pub(super) under: Architecture,
+    /// When it came in.
+    pub since: Time,
+    /// The architecture that placed its first copy.
+    pub under: Architecture,
 }
 
 impl Ticket {

@@ -169,7 +169,13 @@ mod tests {
             sample(11, 300, true),
             sample(12, 5, false),
         ];
-        let run = Run { samples, total: Duration::from_millis(13_500), trace_hash: 0xab };
+        let run = Run {
+            samples,
+            total: Duration::from_millis(13_500),
+            trace_hash: 0xab,
+            hedges: [0; 2],
+            served: Duration::ZERO,
+        };
         let row = serde_json::to_value(Row::new(&trials[0], &run)).unwrap();
         let expected = serde_json::json!({
             "scenario": "small", "cell": "steady", "entry": "single", "concurrency": 2,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
 
 mod entry;
+mod hedge;
 mod manage;
 mod record;
 mod support;

@@ -1,10 +1,12 @@
 //! A gateway, a sidecar and a client to test with.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -206,6 +208,7 @@ async fn run(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         "/function/describe" => answer(200, describe(&head, &body).to_string()),
         "/function/binary" => answer(200, Bytes::from_static(b"a\xffb")),
         "/function/large" => answer(200, vec![b'x'; 4096]),
+        "/function/twice" | "/function/once" => stall(body).await,
         "/function/endless" => {
             Response::new(Unending(Some(Bytes::from_static(b"begun"))).boxed_unsync())
         }
@@ -214,6 +217,28 @@ async fn run(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         "/function/nothing" => answer(204, ""),
         path => answer(404, format!("no {path}")),
     })
+}
+
+/// How long a body that begins with "slow" takes the first time.
+pub(crate) const STALL: Duration = Duration::from_secs(2);
+/// Invocations broken off while they stalled.
+pub(crate) static BROKEN_OFF: AtomicU64 = AtomicU64::new(0);
+
+/// A function that stalls when it gets a body for the first time.
+async fn stall(body: Bytes) -> Response<Body> {
+    struct Stalled(bool);
+    impl Drop for Stalled {
+        fn drop(&mut self) {
+            BROKEN_OFF.fetch_add(u64::from(self.0), Ordering::SeqCst);
+        }
+    }
+    static SEEN: Mutex<BTreeSet<Bytes>> = Mutex::new(BTreeSet::new());
+    if body.starts_with(b"slow") && SEEN.lock().unwrap().insert(body.clone()) {
+        let mut stalled = Stalled(true);
+        tokio::time::sleep(STALL).await;
+        stalled.0 = false;
+    }
+    answer(200, body)
 }
 
 fn answer(status: u16, body: impl Into<Bytes>) -> Response<Body> {

@@ -53,10 +53,16 @@ fn an_invocation_takes_long_after_the_quantile_of_the_fullest_window() {
 
 #[test]
 fn nothing_is_sent_twice_unless_configured() {
-    let (site, mut scheduler) = at_edge2(Policy::new(Mode::Dynamic));
-    answer(&mut scheduler, &site, Federated, 100, 100);
-    assert_eq!(scheduler.hedge_after(&site, function("f"), at(1.0)), None);
-    assert!(!scheduler.may_hedge());
+    let mut no_offload = hedging(Mode::Dynamic);
+    no_offload.offload.enabled = false;
+    for policy in [Policy::new(Mode::Dynamic), no_offload] {
+        let (site, mut scheduler) = at_edge2(policy);
+        answer(&mut scheduler, &site, Federated, 100, 100);
+        for _ in 0..100 {
+            assert_eq!(scheduler.hedge_after(&site, function("f"), at(1.0)), None);
+        }
+        assert!(!scheduler.may_hedge());
+    }
 }
 
 #[test]

@@ -14,13 +14,12 @@ const NODES: usize = 4;
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 fn scenario(fault: Option<FaultKind>, idempotent: bool) -> Scenario {
-    let head = "node: {id: n0}\ntopology:\n".to_owned();
-    let node = |i| {
+    let node = |i: usize| {
         let role = if i == 0 { "edge-controller" } else { "worker" };
-        format!("  - {{id: n{i}, role: {role}, zone: z, address: 10.0.0.{i}}}\n")
+        [format!("n{i}"), role.into(), "z".into(), format!("10.0.0.{i}")]
     };
-    let nodes: Vec<String> = (0..NODES).map(node).collect();
-    let snapshot = Snapshot::from_yaml(&(head.clone() + &nodes.concat()), None).unwrap();
+    let text = ConfigText { head: String::new(), nodes: (0..NODES).map(node).collect() };
+    let snapshot = Snapshot::from_yaml(&text.of(&Vec::from_iter(0..NODES)), None).unwrap();
     let everyone = snapshot.site.topology.everyone().to_vec();
     let network = Network {
         zone_of: vec![0; NODES],
@@ -48,7 +47,7 @@ fn scenario(fault: Option<FaultKind>, idempotent: bool) -> Scenario {
     Scenario {
         name: "stall".into(),
         snapshot,
-        text: ConfigText { head, nodes },
+        text,
         machines: vec![Machine { cores: 4, speed: 1.0 }; NODES],
         cells: vec![Cell {
             name: "one".into(),
