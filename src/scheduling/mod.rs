@@ -15,17 +15,17 @@ mod placing;
 pub mod policy;
 mod predict;
 pub mod route;
+mod soonest;
 mod speed;
 pub mod tail_ratio;
 pub mod target;
+mod time;
 pub mod view;
 mod warmth;
 pub mod window;
 
 use std::num::NonZeroUsize;
-use std::ops::Add;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lru::LruCache;
 use rand::{Rng, RngExt};
@@ -36,63 +36,14 @@ use adaptive::Adaptive;
 use estimate::{LoadReport, NodeEstimate};
 pub use function::{FunctionName, FunctionNameError, FunctionRecord};
 use hedge::Tokens;
-use placing::Gaps;
-use policy::{Architecture, DynamicRule, Mode, Policy, Selection};
-use route::{
-    Decision, Duty, Invocation, Invoked, Outcome, Refusal, Stage, Step, Ticket, Why, duty,
-};
+use policy::{Architecture, DynamicRule, Mode, Policy};
+use route::{Decision, Invocation, Invoked, Outcome, Refusal, Stage, Step, Ticket, Why};
+use soonest::Gaps;
 use speed::{Meter, Pace};
-use target::{Beliefs, Purpose, choose};
+pub use time::Time;
 
 /// Steps tried elsewhere for one invocation before it runs where it is.
 pub const ATTEMPTS_MAX: usize = 3;
-
-/// A point in time, counted from an origin the shell chooses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Time(Duration);
-
-impl Time {
-    /// The origin.
-    pub const ZERO: Self = Self(Duration::ZERO);
-
-    /// This long after the origin.
-    pub const fn after_origin(elapsed: Duration) -> Self {
-        Self(elapsed)
-    }
-
-    /// This many seconds after the origin.
-    pub fn from_secs_f64(secs: f64) -> Self {
-        Self(Duration::from_secs_f64(secs))
-    }
-
-    /// How long after `earlier` this is; zero if it is before.
-    pub fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
-    }
-
-    /// This long before; the origin at the earliest.
-    pub fn before(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(duration))
-    }
-
-    /// Whole seconds since the origin.
-    pub const fn as_secs(self) -> u64 {
-        self.0.as_secs()
-    }
-
-    /// Milliseconds since the origin, modulo 2^32.
-    pub(crate) const fn as_millis_wrapping(self) -> u32 {
-        self.0.as_millis() as u32
-    }
-}
-
-impl Add<Duration> for Time {
-    type Output = Self;
-
-    fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(duration))
-    }
-}
 
 /// Where a decision is made: which node this is, among whom, by which rules.
 #[derive(Debug, Clone)]
@@ -319,139 +270,6 @@ impl<R: Rng> Scheduler<R> {
                 shares.pick(self.rng.random())
             }
         }
-    }
-
-    /// The step under `wanted`, or under the first architecture after it that can be followed.
-    fn place(
-        &mut self,
-        site: &Site,
-        invocation: &Invocation<'_>,
-        wanted: Architecture,
-        cpu_share: f64,
-        now: Time,
-    ) -> (Architecture, Step, Why) {
-        if invocation.avoid.len() < ATTEMPTS_MAX {
-            for &architecture in &Architecture::ALL[wanted.index()..] {
-                let step = self.place_under(site, invocation, architecture, cpu_share, now);
-                if let Some((step, why)) = step {
-                    return (architecture, step, why);
-                }
-            }
-        }
-        (Architecture::Decentralized, Step::RunHere, Why::LastResort)
-    }
-
-    fn place_under(
-        &mut self,
-        site: &Site,
-        invocation: &Invocation<'_>,
-        architecture: Architecture,
-        cpu_share: f64,
-        now: Time,
-    ) -> Option<(Step, Why)> {
-        let topology = &site.topology;
-        let node = site.node();
-        let in_flight = self.in_flight(node.slot);
-        let pressed = site.policy.offload.is_pressed(cpu_share, in_flight);
-        let usable = self.is_usable(site, invocation, now);
-        if site.policy.selection == Selection::Predictive {
-            return self.place_by_prediction(site, invocation, architecture, usable, now);
-        }
-        match duty(architecture, node.role) {
-            Duty::RunHereOrPickAmongAll if usable && !pressed => Some((Step::RunHere, Why::Room)),
-            Duty::RunHereOrPickAmongAll | Duty::PickAmongAll => {
-                self.pick_target(site, invocation, topology.everyone(), now)
-            }
-            Duty::PickInZoneOrAnotherZone if pressed => {
-                self.pick_other_zone(site, invocation, now).or_else(|| {
-                    self.pick_target(site, invocation, topology.zone_members(&node.zone), now)
-                })
-            }
-            Duty::PickInZone | Duty::PickInZoneOrAnotherZone => {
-                self.pick_target(site, invocation, topology.zone_members(&node.zone), now)
-            }
-            Duty::AskZoneController => {
-                self.pick_decider(site, invocation, topology.controllers_of(&node.zone), now)
-            }
-            Duty::AskCloudController => {
-                self.pick_decider(site, invocation, topology.cloud_controllers(), now)
-            }
-        }
-    }
-
-    /// Whether this node's own gateway is worth a try for `invocation`.
-    fn is_usable(&self, site: &Site, invocation: &Invocation<'_>, now: Time) -> bool {
-        let down = self.estimate(site.node().slot).is_some_and(|e| e.is_unreachable(now));
-        !down && !invocation.avoid.contains(&site.here)
-    }
-
-    fn pick_target(
-        &mut self,
-        site: &Site,
-        invocation: &Invocation<'_>,
-        candidates: &[NodeIndex],
-        now: Time,
-    ) -> Option<(Step, Why)> {
-        let target = choose(
-            site.policy.selection,
-            Purpose::Execute,
-            candidates,
-            Beliefs { topology: &site.topology, estimates: &self.estimates, now },
-            |node, estimate| {
-                !invocation.avoid.contains(&node)
-                    && !estimate.is_some_and(|e| e.is_unreachable(now))
-            },
-            &mut self.rng,
-        )?;
-        let step = if target == site.here { Step::RunHere } else { Step::Offload(target) };
-        Some((step, Why::Picked))
-    }
-
-    fn pick_other_zone(
-        &mut self,
-        site: &Site,
-        invocation: &Invocation<'_>,
-        now: Time,
-    ) -> Option<(Step, Why)> {
-        let zone = &site.node().zone;
-        let elsewhere = |node: NodeIndex| site.topology.node(node).zone != *zone;
-        self.delegate(site, invocation, site.topology.zone_controllers(), elsewhere, now)
-            .map(|step| (step, Why::Picked))
-    }
-
-    fn pick_decider(
-        &mut self,
-        site: &Site,
-        invocation: &Invocation<'_>,
-        candidates: &[NodeIndex],
-        now: Time,
-    ) -> Option<(Step, Why)> {
-        self.delegate(site, invocation, candidates, |_| true, now).map(|step| (step, Why::Handed))
-    }
-
-    fn delegate(
-        &mut self,
-        site: &Site,
-        invocation: &Invocation<'_>,
-        candidates: &[NodeIndex],
-        wanted: impl Fn(NodeIndex) -> bool,
-        now: Time,
-    ) -> Option<Step> {
-        choose(
-            site.policy.selection,
-            Purpose::Place,
-            candidates,
-            Beliefs { topology: &site.topology, estimates: &self.estimates, now },
-            |node, estimate| {
-                wanted(node)
-                    && node != site.here
-                    && !invocation.path.contains(&node)
-                    && !invocation.avoid.contains(&node)
-                    && !estimate.is_some_and(|e| e.is_unreachable(now))
-            },
-            &mut self.rng,
-        )
-        .map(Step::Delegate)
     }
 
     fn issue_ticket(

@@ -1,55 +1,151 @@
-//! Placing by prediction.
+//! The step that an architecture asks for.
 
-use rand::{Rng, RngExt};
+use rand::Rng;
 
-use super::policy::Architecture;
-use super::predict::{Outlook, SERVICE_UNSEEN_S};
+use super::policy::{Architecture, Selection};
 use super::route::{Duty, Invocation, Step, Why, duty};
-use super::{Scheduler, Site, Time};
+use super::target::{Beliefs, Purpose, choose};
+use super::{ATTEMPTS_MAX, Scheduler, Site, Time};
 use crate::topology::NodeIndex;
 
-/// Most candidates of which each is looked at.
-pub(super) const EXHAUSTIVE_MAX: usize = 48;
-/// Of more, so many are besides this node: half from its zone, the others drawn from all.
-pub(super) const SAMPLED: usize = 24;
-
-/// Share of a decider's invocations that may find out whether a slow node is still slow: a belief
-/// in slowness lasts as many decisions as this is one part of.
-const SLOW_LIFE_DECISIONS: f64 = 80.0;
-/// Bounds of that in seconds: a node is given a second to recover, and not left for a minute.
-const SLOW_LIFE_S: std::ops::RangeInclusive<f64> = 1.0..=6.0;
-/// Weight of the last gap between two decisions in the mean of them.
-const GAP_WEIGHT: f64 = 0.02;
-
-/// The mean time between decisions.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Gaps {
-    mean_s: f64,
-    last: Time,
-}
-
-impl Default for Gaps {
-    fn default() -> Self {
-        Self { mean_s: SLOW_LIFE_S.start() / SLOW_LIFE_DECISIONS, last: Time::ZERO }
-    }
-}
-
-impl Gaps {
-    fn record(&mut self, now: Time) {
-        self.mean_s += GAP_WEIGHT * (now.since(self.last).as_secs_f64() - self.mean_s);
-        self.last = self.last.max(now);
-    }
-
-    fn slow_life_s(&self) -> f64 {
-        (SLOW_LIFE_DECISIONS * self.mean_s).clamp(*SLOW_LIFE_S.start(), *SLOW_LIFE_S.end())
-    }
-}
-
 impl<R: Rng> Scheduler<R> {
+    /// The step under `wanted`, or under the first architecture after it that can be followed.
+    pub(super) fn place(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        wanted: Architecture,
+        cpu_share: f64,
+        now: Time,
+    ) -> (Architecture, Step, Why) {
+        if invocation.avoid.len() < ATTEMPTS_MAX {
+            for &architecture in &Architecture::ALL[wanted.index()..] {
+                let step = self.place_under(site, invocation, architecture, cpu_share, now);
+                if let Some((step, why)) = step {
+                    return (architecture, step, why);
+                }
+            }
+        }
+        (Architecture::Decentralized, Step::RunHere, Why::LastResort)
+    }
+
+    fn place_under(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        architecture: Architecture,
+        cpu_share: f64,
+        now: Time,
+    ) -> Option<(Step, Why)> {
+        let topology = &site.topology;
+        let node = site.node();
+        let in_flight = self.in_flight(node.slot);
+        let pressed = site.policy.offload.is_pressed(cpu_share, in_flight);
+        let usable = self.is_usable(site, invocation, now);
+        if site.policy.selection == Selection::Predictive {
+            return self.place_by_prediction(site, invocation, architecture, usable, now);
+        }
+        match duty(architecture, node.role) {
+            Duty::RunHereOrPickAmongAll if usable && !pressed => Some((Step::RunHere, Why::Room)),
+            Duty::RunHereOrPickAmongAll | Duty::PickAmongAll => {
+                self.pick_target(site, invocation, topology.everyone(), now)
+            }
+            Duty::PickInZoneOrAnotherZone if pressed => {
+                self.pick_other_zone(site, invocation, now).or_else(|| {
+                    self.pick_target(site, invocation, topology.zone_members(&node.zone), now)
+                })
+            }
+            Duty::PickInZone | Duty::PickInZoneOrAnotherZone => {
+                self.pick_target(site, invocation, topology.zone_members(&node.zone), now)
+            }
+            Duty::AskZoneController => {
+                self.pick_decider(site, invocation, topology.controllers_of(&node.zone), now)
+            }
+            Duty::AskCloudController => {
+                self.pick_decider(site, invocation, topology.cloud_controllers(), now)
+            }
+        }
+    }
+
+    /// Whether this node's own gateway is worth a try for `invocation`.
+    pub(super) fn is_usable(&self, site: &Site, invocation: &Invocation<'_>, now: Time) -> bool {
+        let down = self.estimate(site.node().slot).is_some_and(|e| e.is_unreachable(now));
+        !down && !invocation.avoid.contains(&site.here)
+    }
+
+    fn pick_target(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        candidates: &[NodeIndex],
+        now: Time,
+    ) -> Option<(Step, Why)> {
+        let target = choose(
+            site.policy.selection,
+            Purpose::Execute,
+            candidates,
+            Beliefs { topology: &site.topology, estimates: &self.estimates, now },
+            |node, estimate| {
+                !invocation.avoid.contains(&node)
+                    && !estimate.is_some_and(|e| e.is_unreachable(now))
+            },
+            &mut self.rng,
+        )?;
+        let step = if target == site.here { Step::RunHere } else { Step::Offload(target) };
+        Some((step, Why::Picked))
+    }
+
+    fn pick_other_zone(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        now: Time,
+    ) -> Option<(Step, Why)> {
+        let zone = &site.node().zone;
+        let elsewhere = |node: NodeIndex| site.topology.node(node).zone != *zone;
+        self.delegate(site, invocation, site.topology.zone_controllers(), elsewhere, now)
+            .map(|step| (step, Why::Picked))
+    }
+
+    fn pick_decider(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        candidates: &[NodeIndex],
+        now: Time,
+    ) -> Option<(Step, Why)> {
+        self.delegate(site, invocation, candidates, |_| true, now).map(|step| (step, Why::Handed))
+    }
+
+    fn delegate(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        candidates: &[NodeIndex],
+        wanted: impl Fn(NodeIndex) -> bool,
+        now: Time,
+    ) -> Option<Step> {
+        choose(
+            site.policy.selection,
+            Purpose::Place,
+            candidates,
+            Beliefs { topology: &site.topology, estimates: &self.estimates, now },
+            |node, estimate| {
+                wanted(node)
+                    && node != site.here
+                    && !invocation.path.contains(&node)
+                    && !invocation.avoid.contains(&node)
+                    && !estimate.is_some_and(|e| e.is_unreachable(now))
+            },
+            &mut self.rng,
+        )
+        .map(Step::Delegate)
+    }
+
     /// The step under `architecture`, if it can be followed. Prediction stands in place of the
     /// thresholds of the offload rule, and of the difference between a zone and others: a
     /// controller that picks for its zone sends straight to a node of another when that is faster.
-    pub(super) fn place_by_prediction(
+    fn place_by_prediction(
         &mut self,
         site: &Site,
         invocation: &Invocation<'_>,
@@ -78,67 +174,5 @@ impl<R: Rng> Scheduler<R> {
                 self.pick_decider(site, invocation, topology.cloud_controllers(), now)
             }
         }
-    }
-
-    /// The candidate with the least predicted completion.
-    fn pick_soonest(
-        &mut self,
-        site: &Site,
-        invocation: &Invocation<'_>,
-        candidates: &[NodeIndex],
-        now: Time,
-    ) -> Option<(Step, Why)> {
-        let here = site.node().slot;
-        let own = self.report(here, None, now);
-        let paced_at = self.pace.updated();
-        if let Some(estimate) = self.estimate_mut(here) {
-            estimate.load.take_in_own(own, paced_at, now);
-        }
-        self.gaps.record(now);
-        let slow_life_s = self.gaps.slow_life_s();
-        let record = self.function_mut(invocation.function, now);
-        let outlook = Outlook {
-            service_s: record.service.mean_s().unwrap_or(SERVICE_UNSEEN_S),
-            warmth: record.warmth,
-            slow_life_s,
-            now,
-        };
-        // This node comes first: of what is alike, what needs no way is best.
-        let usable = self.is_usable(site, invocation, now);
-        let mut soonest = usable.then_some(site.here);
-        let mut least_s = soonest
-            .and_then(|_| outlook.completion_s(self.estimate(here)?, true, f64::INFINITY))
-            .unwrap_or(f64::INFINITY);
-        let sampled = candidates.len() > EXHAUSTIVE_MAX;
-        let looked_at = if sampled { SAMPLED } else { candidates.len() };
-        let zone = site.topology.zone_members(&site.node().zone);
-        for step in 0..looked_at {
-            let node = if sampled { self.sample(zone, candidates, step) } else { candidates[step] };
-            if node == site.here || invocation.avoid.contains(&node) {
-                continue;
-            }
-            let Some(estimate) = self.estimate(site.topology.node(node).slot) else { continue };
-            if estimate.is_unreachable(now) {
-                continue;
-            }
-            if let Some(takes_s) = outlook.completion_s(estimate, false, least_s)
-                && takes_s < least_s
-            {
-                least_s = takes_s;
-                soonest = Some(node);
-            }
-        }
-        let target = soonest?;
-        let step = if target == site.here { Step::RunHere } else { Step::Offload(target) };
-        Some((step, Why::Picked))
-    }
-
-    /// One of many candidates: first its neighbours, then anyone.
-    fn sample(&mut self, zone: &[NodeIndex], candidates: &[NodeIndex], step: usize) -> NodeIndex {
-        if step < zone.len().min(SAMPLED / 2) && zone.len() <= SAMPLED / 2 {
-            return zone[step];
-        }
-        let among = if step < SAMPLED / 2 && zone.len() > SAMPLED / 2 { zone } else { candidates };
-        among[self.rng.random_range(0..among.len())]
     }
 }

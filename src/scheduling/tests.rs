@@ -10,9 +10,12 @@ mod reload;
 mod table;
 mod world;
 
+use std::time::Duration;
+
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 
+use super::policy::Selection;
 use super::*;
 use crate::topology::{Address, NodeId, NodeSpec, Role, Zone};
 

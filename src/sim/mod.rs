@@ -4,12 +4,14 @@
 pub mod contender;
 pub mod scenario;
 
+mod arrivals;
 mod call;
 mod fleet;
 mod hedge;
 mod machine;
 mod oracle;
 mod queue;
+mod running;
 mod trace;
 mod workload;
 mod world;

@@ -5,14 +5,13 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-use super::call::{Call, CallId, Calls, Frame, MachineId};
+use super::call::{CallId, Calls, Frame, MachineId};
 use super::contender::Contender;
 use super::fleet::Fleet;
 use super::oracle;
 use super::queue::{Nanos, Queue};
-use super::scenario::{FaultKind, LoadKind};
 use super::trace::Trace;
-use super::{Run, Sample, Trial, workload};
+use super::{Run, Sample, Trial};
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::{Invocation, Outcome, Stage, Step, Ticket};
@@ -54,17 +53,17 @@ pub(super) struct World<'a> {
     pub(super) fleet: Fleet,
     pub(super) calls: Calls,
     pub(super) queue: Queue<Event>,
-    workload: Pcg64,
-    chance: Pcg64,
+    pub(super) workload: Pcg64,
+    pub(super) chance: Pcg64,
     pub(super) trace: Trace,
     pub(super) hedges: [u64; 2],
-    samples: Vec<Sample>,
-    clients: u32,
-    replayed: usize,
+    pub(super) samples: Vec<Sample>,
+    pub(super) clients: u32,
+    pub(super) replayed: usize,
     connect_timeout: Nanos,
 }
 
-fn nanos(duration: Duration) -> Nanos {
+pub(super) fn nanos(duration: Duration) -> Nanos {
     duration.as_nanos() as Nanos
 }
 
@@ -136,101 +135,8 @@ impl<'a> World<'a> {
         }
     }
 
-    fn start_clients(&mut self) {
-        match &self.trial.load.kind {
-            LoadKind::Closed { phases, .. } => {
-                let mut client = 0;
-                for (from, clients) in phases {
-                    while client < *clients {
-                        self.queue.push_after(nanos(*from), Event::Issue { client });
-                        client += 1;
-                    }
-                }
-            }
-            LoadKind::Open(rate) => {
-                if let Some(delay) = workload::next_arrival(rate, 0, &mut self.workload) {
-                    self.queue.push_after(delay, Event::Arrival);
-                }
-            }
-            LoadKind::Replay(arrivals) => {
-                if let Some((first, _)) = arrivals.first() {
-                    self.queue.push_after(nanos(*first), Event::Arrival);
-                }
-            }
-        }
-    }
-
-    fn handle_arrival(&mut self) {
-        let now = self.queue.now();
-        self.clients += 1;
-        let client = self.clients;
-        match &self.trial.load.kind {
-            LoadKind::Open(rate) => {
-                self.issue(client, None);
-                if let Some(delay) = workload::next_arrival(rate, now, &mut self.workload) {
-                    self.queue.push_after(delay, Event::Arrival);
-                }
-            }
-            LoadKind::Replay(arrivals) => {
-                let functions = self.trial.cell.functions.len();
-                let function = arrivals[self.replayed].1 as usize % functions;
-                self.issue(client, Some(function));
-                self.replayed += 1;
-                if let Some((next, _)) = arrivals.get(self.replayed) {
-                    self.queue.push_after(nanos(*next).saturating_sub(now), Event::Arrival);
-                }
-            }
-            LoadKind::Closed { .. } => {}
-        }
-    }
-
-    /// Whether a closed load has so many clients now that this one goes on.
-    fn client_stays(&self, client: u32) -> bool {
-        let LoadKind::Closed { phases, .. } = &self.trial.load.kind else { return false };
-        let now = self.queue.now();
-        let begun = phases.iter().rev().find(|(from, _)| nanos(*from) <= now);
-        begun.is_some_and(|(_, clients)| client < *clients)
-    }
-
-    fn issue(&mut self, client: u32, function: Option<usize>) {
-        let now = self.queue.now();
-        let rng = &mut self.workload;
-        let function = function.unwrap_or_else(|| workload::function(self.trial.cell, rng));
-        let demand_s = workload::demand_s(self.trial.cell.functions[function].demand, rng);
-        let entry = workload::entry(self.trial.entry, now, rng).as_usize() as MachineId;
-        let entry = self.fleet.next_in_service(entry);
-        let call = Call {
-            function: function as u16,
-            client,
-            demand_s,
-            issued: now,
-            entry,
-            architecture: None,
-            frames: Vec::new(),
-            path: Vec::new(),
-            bound_for: (entry, Stage::Entry),
-            ran: None,
-            word: None,
-            outcome: Outcome::Good,
-            second: false,
-            twin: None,
-            cancelled: 0,
-            serial: 0,
-        };
-        let id = self.calls.insert(call);
-        self.trace.note(&[1, now, u64::from(entry), demand_s.to_bits()]);
-        if self.trial.contender == Contender::Clairvoyant {
-            let target = oracle::target(self, entry, function);
-            self.hold(id, entry, None);
-            self.send(id, entry, target, Stage::Execute);
-        } else {
-            self.watch(id, entry, function);
-            self.handle_request(id);
-        }
-    }
-
     /// A request has reached the node it is bound for.
-    fn handle_request(&mut self, id: CallId) {
+    pub(super) fn handle_request(&mut self, id: CallId) {
         let Some(call) = self.calls.get(id) else { return };
         let (node, stage) = call.bound_for;
         let remote = !call.frames.is_empty();
@@ -257,7 +163,7 @@ impl<'a> World<'a> {
     }
 
     /// Opens an exchange for a call at `node`.
-    fn hold(&mut self, id: CallId, node: MachineId, architecture: Option<Architecture>) {
+    pub(super) fn hold(&mut self, id: CallId, node: MachineId, architecture: Option<Architecture>) {
         let now = self.queue.now();
         let Some(call) = self.calls.get(id) else { return };
         call.frames.push(Frame {
@@ -358,72 +264,8 @@ impl<'a> World<'a> {
         from != to && (cut(from) || cut(to))
     }
 
-    pub(super) fn run_here(&mut self, id: CallId) {
-        let now = self.queue.now();
-        let Some(call) = self.calls.get(id) else { return };
-        let Some(frame) = call.frames.last_mut() else { return };
-        frame.begun = now;
-        let (node, function) = (frame.node, usize::from(call.function));
-        let failing = self.fleet.member(node).ails.failing;
-        if failing > 0.0 && self.chance.random::<f64>() < failing {
-            return self.answer_from(id, node, Outcome::Failed);
-        }
-        let cold_start = self.trial.cell.functions[function].cold_start;
-        let member = self.fleet.member(node);
-        match member.processor.wait_for_start(function, cold_start, now) {
-            0 => self.execute(id),
-            wait => self.queue.push_after(wait, Event::Started(id)),
-        }
-    }
-
-    fn execute(&mut self, id: CallId) {
-        let now = self.queue.now();
-        let Some(call) = self.calls.get(id) else { return };
-        let (demand_s, Some(frame)) = (call.demand_s, call.frames.last()) else { return };
-        let node = frame.node;
-        let member = self.fleet.member(node);
-        member.meter(now);
-        member.processor.start(id.place, demand_s, now);
-        self.foresee(node);
-    }
-
-    /// Puts the next end at `machine` on the calendar.
-    pub(super) fn foresee(&mut self, machine: MachineId) {
-        let processor = &self.fleet.member(machine).processor;
-        let epoch = processor.epoch;
-        if let Some(delay) = processor.next_end() {
-            self.queue.push_after(delay, Event::Finish { machine, epoch });
-        }
-    }
-
-    fn handle_finish(&mut self, machine: MachineId, epoch: u32) {
-        let now = self.queue.now();
-        let member = self.fleet.member(machine);
-        if member.processor.epoch != epoch {
-            return;
-        }
-        member.meter(now);
-        let place = member.processor.finish(now);
-        self.foresee(machine);
-        let Some(id) = place.and_then(|place| self.calls.at(place)) else { return };
-        let function = self.calls.get(id).map_or(0, |call| usize::from(call.function));
-        self.fleet.member(machine).processor.leave(function, now);
-        self.answer_from(id, machine, Outcome::Good);
-    }
-
-    /// The function has answered at `node`.
-    pub(super) fn answer_from(&mut self, id: CallId, node: MachineId, outcome: Outcome) {
-        let now = self.queue.now();
-        let Some(call) = self.calls.get(id) else { return };
-        let ticket = call.frames.last().and_then(|frame| frame.ticket.as_ref());
-        let report = self.fleet.report(node, ticket, now);
-        call.ran = Some((node, report));
-        self.trace.note(&[3, now, u64::from(node), u64::from(id.serial)]);
-        self.answer(id, outcome);
-    }
-
     /// Closes the exchange at the node that holds the call, and answers the one before.
-    fn answer(&mut self, id: CallId, outcome: Outcome) {
+    pub(super) fn answer(&mut self, id: CallId, outcome: Outcome) {
         let Some(call) = self.calls.get(id) else { return };
         call.outcome = outcome;
         let Some(frame) = call.frames.pop() else { return };
@@ -511,86 +353,4 @@ impl<'a> World<'a> {
         }
         self.place(id);
     }
-
-    /// The client has its answer, or none.
-    pub(super) fn end(&mut self, id: CallId) {
-        let now = self.queue.now();
-        let Some(call) = self.calls.remove(id) else { return };
-        if !self.settle(&call) {
-            return;
-        }
-        let at = |machine: MachineId| {
-            self.trial.scenario.snapshot.site.topology.everyone()[machine as usize]
-        };
-        self.samples.push(Sample {
-            issued: Duration::from_nanos(call.issued),
-            took: Duration::from_nanos(now - call.issued),
-            function: call.function,
-            entry: at(call.entry),
-            target: call.ran.map(|(machine, _)| at(machine)),
-            architecture: call.architecture,
-            good: call.outcome == Outcome::Good,
-        });
-        self.trace.note(&[4, now, call.issued, call.outcome as u64]);
-        if let LoadKind::Closed { think, .. } = self.trial.load.kind {
-            if self.client_stays(call.client) {
-                let mut pause = workload::exponential(think, &mut self.workload);
-                if call.outcome != Outcome::Good {
-                    // Nobody calls again in no time what has just failed.
-                    pause += RETRY_PAUSE;
-                }
-                self.queue.push_after(pause, Event::Issue { client: call.client });
-            }
-        }
-    }
-
-    fn handle_fault(&mut self, index: u32, begins: bool) {
-        let fault = self.trial.cell.faults[index as usize];
-        let machine = fault.node.as_usize() as MachineId;
-        let now = self.queue.now();
-        self.trace.note(&[5, now, u64::from(index), u64::from(begins)]);
-        let event = Event::Fault { index, begins: !begins };
-        if begins {
-            self.queue.push_after(nanos(fault.lasts), event);
-        } else if let Some(every) = fault.every {
-            self.queue.push_after(nanos(every.saturating_sub(fault.lasts)), event);
-        }
-        let member = self.fleet.member(machine);
-        let ails = &mut member.ails;
-        match fault.kind {
-            FaultKind::Slowed(factor) => {
-                member.meter(now);
-                member.processor.slow_down(if begins { factor } else { 1.0 }, now);
-                self.foresee(machine);
-            }
-            FaultKind::CutOff => ails.cut_off = begins,
-            FaultKind::Silent(share) => ails.silent = if begins { share } else { 0.0 },
-            FaultKind::Failing(share) => ails.failing = if begins { share } else { 0.0 },
-            FaultKind::Stopped => {
-                ails.stopped = begins;
-                if begins {
-                    self.lose_all(machine);
-                }
-            }
-            FaultKind::Left => {
-                ails.left = begins;
-                self.fleet.reconfigure(self.trial.scenario);
-            }
-        }
-    }
-
-    /// Everything that runs at `machine` is lost.
-    fn lose_all(&mut self, machine: MachineId) {
-        let now = self.queue.now();
-        let member = self.fleet.member(machine);
-        member.meter(now);
-        for place in member.processor.stop(now) {
-            if let Some(id) = self.calls.at(place) {
-                self.answer(id, Outcome::Lost);
-            }
-        }
-    }
 }
-
-/// Before a client calls again after a failure.
-const RETRY_PAUSE: Nanos = 100_000_000;

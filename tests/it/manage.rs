@@ -137,7 +137,7 @@ fn the_configuration_is_shown_without_its_secrets() {
         assert_eq!(document["thresholds"], thresholds);
         assert_eq!(
             (&document["selection"], &document["hop_limit"]),
-            (&json!("weighted"), &json!(2))
+            (&json!("predictive"), &json!(2))
         );
         assert_eq!(document["limits"]["entry_body_bytes"], 16 << 20);
         assert_eq!(document["timeouts"]["request_header_ms"], 10_000);

@@ -1,0 +1,109 @@
+//! The node that is predicted to answer soonest.
+
+use rand::{Rng, RngExt};
+
+use super::predict::{Outlook, SERVICE_UNSEEN_S};
+use super::route::{Invocation, Step, Why};
+use super::{Scheduler, Site, Time};
+use crate::topology::NodeIndex;
+
+/// Most candidates of which each is looked at.
+pub(super) const EXHAUSTIVE_MAX: usize = 48;
+/// Of more, so many are besides this node: half from its zone, the others drawn from all.
+pub(super) const SAMPLED: usize = 24;
+
+/// Share of a decider's invocations that may find out whether a slow node is still slow: a belief
+/// in slowness lasts as many decisions as this is one part of.
+const SLOW_LIFE_DECISIONS: f64 = 80.0;
+/// Bounds of that in seconds: a node is given a second to recover, and not left for a minute.
+const SLOW_LIFE_S: std::ops::RangeInclusive<f64> = 1.0..=6.0;
+/// Weight of the last gap between two decisions in the mean of them.
+const GAP_WEIGHT: f64 = 0.02;
+
+/// The mean time between decisions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gaps {
+    mean_s: f64,
+    last: Time,
+}
+
+impl Default for Gaps {
+    fn default() -> Self {
+        Self { mean_s: SLOW_LIFE_S.start() / SLOW_LIFE_DECISIONS, last: Time::ZERO }
+    }
+}
+
+impl Gaps {
+    fn record(&mut self, now: Time) {
+        self.mean_s += GAP_WEIGHT * (now.since(self.last).as_secs_f64() - self.mean_s);
+        self.last = self.last.max(now);
+    }
+
+    fn slow_life_s(&self) -> f64 {
+        (SLOW_LIFE_DECISIONS * self.mean_s).clamp(*SLOW_LIFE_S.start(), *SLOW_LIFE_S.end())
+    }
+}
+
+impl<R: Rng> Scheduler<R> {
+    /// The candidate with the least predicted completion.
+    pub(super) fn pick_soonest(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        candidates: &[NodeIndex],
+        now: Time,
+    ) -> Option<(Step, Why)> {
+        let here = site.node().slot;
+        let own = self.report(here, None, now);
+        let paced_at = self.pace.updated();
+        if let Some(estimate) = self.estimate_mut(here) {
+            estimate.load.take_in_own(own, paced_at, now);
+        }
+        self.gaps.record(now);
+        let slow_life_s = self.gaps.slow_life_s();
+        let record = self.function_mut(invocation.function, now);
+        let outlook = Outlook {
+            service_s: record.service.mean_s().unwrap_or(SERVICE_UNSEEN_S),
+            warmth: record.warmth,
+            slow_life_s,
+            now,
+        };
+        // This node comes first: of what is alike, what needs no way is best.
+        let usable = self.is_usable(site, invocation, now);
+        let mut soonest = usable.then_some(site.here);
+        let mut least_s = soonest
+            .and_then(|_| outlook.completion_s(self.estimate(here)?, true, f64::INFINITY))
+            .unwrap_or(f64::INFINITY);
+        let sampled = candidates.len() > EXHAUSTIVE_MAX;
+        let looked_at = if sampled { SAMPLED } else { candidates.len() };
+        let zone = site.topology.zone_members(&site.node().zone);
+        for step in 0..looked_at {
+            let node = if sampled { self.sample(zone, candidates, step) } else { candidates[step] };
+            if node == site.here || invocation.avoid.contains(&node) {
+                continue;
+            }
+            let Some(estimate) = self.estimate(site.topology.node(node).slot) else { continue };
+            if estimate.is_unreachable(now) {
+                continue;
+            }
+            if let Some(takes_s) = outlook.completion_s(estimate, false, least_s)
+                && takes_s < least_s
+            {
+                least_s = takes_s;
+                soonest = Some(node);
+            }
+        }
+        let target = soonest?;
+        let step = if target == site.here { Step::RunHere } else { Step::Offload(target) };
+        Some((step, Why::Picked))
+    }
+
+    /// One of many candidates: first its neighbours, then anyone.
+    fn sample(&mut self, zone: &[NodeIndex], candidates: &[NodeIndex], step: usize) -> NodeIndex {
+        if step < zone.len().min(SAMPLED / 2) && zone.len() <= SAMPLED / 2 {
+            return zone[step];
+        }
+        let among = if step < SAMPLED / 2 && zone.len() > SAMPLED / 2 { zone } else { candidates };
+        among[self.rng.random_range(0..among.len())]
+    }
+}
