@@ -200,6 +200,10 @@ fn read_dynamic(
         exploration: s.number("exploration", default.exploration, 0.0..=0.05),
         hysteresis: s.number("hysteresis", default.hysteresis, 0.0..=1.0),
         exact_view: s.number("exact_view", default.exact_view, 0.0..=1.0),
+        busy_share: s.number("busy_share", default.busy_share, 0.0..=1.0),
+        exact_view_busy: s.number("exact_view_busy", default.exact_view_busy, 0.0..=1.0),
+        answers_min: s.whole("answers_min", default.answers_min, 1..=1_000_000),
+        errors_apart: s.number("errors_apart", default.errors_apart, 0.0..=100.0),
         memory: Duration::from_secs_f64(memory_s),
     };
     (rule, adaptive, read_smoothing(s, tail_ratio))

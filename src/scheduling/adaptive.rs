@@ -13,13 +13,11 @@
 use super::Time;
 use super::policy::{AdaptiveRule, Architecture};
 
-/// Standard errors by which two means must differ to be called different.
-const ERRORS_APART: f64 = 2.0;
+/// Weight of the last invocation in the share of those that find no core free.
+const BUSY_WEIGHT: f64 = 0.02;
 /// Trials that can be saved up, and there are from the start: one for each of the others, so that
 /// the ways are known early.
 const TRIES_MAX: f64 = 2.0;
-/// Answers without which nothing is said of an architecture.
-const ANSWERS_MIN: f64 = 8.0;
 
 /// What an architecture has done for this node of late; older answers count less.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,11 +38,13 @@ pub(super) struct Adaptive {
     tries: f64,
     /// See [`AdaptiveRule::memory`].
     memory_s: f64,
+    /// Share of the invocations that come in here and find no core free.
+    busy: f64,
 }
 
 impl Default for Adaptive {
     fn default() -> Self {
-        Self { tracks: Default::default(), tries: TRIES_MAX, memory_s: f64::INFINITY }
+        Self { tracks: Default::default(), tries: TRIES_MAX, memory_s: f64::INFINITY, busy: 0.0 }
     }
 }
 
@@ -98,12 +98,12 @@ impl Adaptive {
         let stay = Choice { now: incumbent, in_place: incumbent };
         let offered = |a: &Architecture| possible[a.index()] && *a != incumbent;
         let others = || Architecture::ALL.into_iter().filter(offered);
-        let Some(held) = self.expected(incumbent, service_s) else { return stay };
+        let Some(held) = self.expected(rule, incumbent, service_s) else { return stay };
         let better = |architecture: &Architecture| {
-            let measured = self.expected(*architecture, service_s);
+            let measured = self.expected(rule, *architecture, service_s);
             measured.or_else(|| self.assumed(*architecture, incumbent, service_s)).is_some_and(
                 |other| {
-                    let apart = ERRORS_APART * (other.error_s + held.error_s);
+                    let apart = rule.errors_apart * (other.error_s + held.error_s);
                     other.mean_s + apart < held.mean_s * (1.0 - rule.hysteresis)
                 },
             )
@@ -151,17 +151,33 @@ impl Adaptive {
         possible: [bool; 3],
         service_s: f64,
     ) -> Option<Architecture> {
-        [Architecture::Centralized, Architecture::Federated].into_iter().find(|architecture| {
+        let within = |architecture: Architecture, worth: f64| {
             let track = &self.tracks[architecture.index()];
-            possible[architecture.index()]
-                && track.answers > 0.0
-                && track.way_s < rule.exact_view * service_s
+            possible[architecture.index()] && track.answers > 0.0 && track.way_s < worth * service_s
+        };
+        let busy = self.busy > rule.busy_share;
+        let exact = [Architecture::Centralized, Architecture::Federated]
+            .into_iter()
+            .find(|architecture| within(*architecture, rule.exact_view));
+        exact.or_else(|| {
+            let zone = Architecture::Federated;
+            (busy && within(zone, rule.exact_view_busy)).then_some(zone)
         })
     }
 
-    fn expected(&self, architecture: Architecture, service_s: f64) -> Option<Expected> {
+    /// Notes whether an invocation that has come in finds a core free.
+    pub(super) fn arrive(&mut self, free: bool) {
+        self.busy += BUSY_WEIGHT * (f64::from(u8::from(!free)) - self.busy);
+    }
+
+    fn expected(
+        &self,
+        rule: &AdaptiveRule,
+        architecture: Architecture,
+        service_s: f64,
+    ) -> Option<Expected> {
         let track = &self.tracks[architecture.index()];
-        (track.answers >= ANSWERS_MIN).then(|| Expected {
+        (track.answers >= f64::from(rule.answers_min)).then(|| Expected {
             mean_s: track.way_s + service_s * track.stretch,
             error_s: service_s * (track.variance / track.answers).sqrt(),
         })

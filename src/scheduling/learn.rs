@@ -112,6 +112,7 @@ impl<R: Rng> Scheduler<R> {
         let warm = record.warmth.extra_s(node.slot, now) == 0.0;
         let contested = !(free && paced && warm);
         self.contested = contested;
+        self.adaptive.arrive(free);
         let rule = &site.policy.adaptive;
         let architecture = if contested {
             let first =

@@ -244,6 +244,17 @@ pub struct AdaptiveRule {
     /// What the exact view of a controller is worth, as a share of the service: if the way to it
     /// costs less, it is asked even where a core is free at the entry.
     pub exact_view: f64,
+    /// Share of the invocations that come in here and find no core free, from which this node
+    /// counts as busy. From 5 % on they are the tail, and what the others spend on the way is
+    /// hidden behind them; the margin is for what is measured over 50 invocations.
+    pub busy_share: f64,
+    /// The same as `exact_view` for the zone controller of a busy node, whose view is worth more
+    /// the more is left to it: what it has placed itself, it knows at once.
+    pub exact_view_busy: f64,
+    /// Answers without which nothing is said of an architecture.
+    pub answers_min: u32,
+    /// Standard errors by which two means must differ to be called different.
+    pub errors_apart: f64,
     /// How long a track record counts. Long enough for a trial in each, short enough to follow a
     /// step in load.
     pub memory: Duration,
@@ -255,6 +266,10 @@ impl Default for AdaptiveRule {
             exploration: 0.01,
             hysteresis: 0.1,
             exact_view: 0.04,
+            busy_share: 0.12,
+            exact_view_busy: 0.2,
+            answers_min: 8,
+            errors_apart: 2.0,
             memory: Duration::from_secs(60),
         }
     }

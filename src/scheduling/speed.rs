@@ -126,12 +126,12 @@ pub(super) struct Pace {
 
 /// Variance of the logarithm of pace when nothing was heard for long: a third slower or faster.
 const PACE_VARIANCE: f64 = 0.1;
-/// How many seconds it takes for that not to be known again.
-const PACE_LIFE_S: f64 = 4.0;
-/// How many seconds it takes for most of what was measured to be taken back: longer than a node
-/// in trouble is left alone, or each trial would begin with the belief that all is well.
+/// In how many seconds it is unknown again whether a node that was measured is still as it was.
+const PACE_LIFE_S: f64 = 1.0;
+/// In how many seconds most of what was measured is taken back all the same: longer than a node in
+/// trouble is left alone, or each trial would begin with the belief that all is well.
 const PACE_MEAN_LIFE_S: f64 = 16.0;
-/// Deviations by which pace must differ from usual to be told.
+/// Deviations by which a measurement must leave pace different from usual for it to be told.
 const PACE_DEVIATIONS: f64 = 2.0;
 /// A node is never called more than e^3, twenty times, slower: it is as good as out of use, and
 /// the more that is held against it the longer it takes to be found again.
@@ -176,9 +176,10 @@ impl Pace {
 
     /// Thousandths of the logarithm of how many times slower than usual; 0 when as usual.
     pub(super) fn milli(&self, now: Time) -> u16 {
-        let (log, variance) = self.at(now);
-        let told = log >= PACE_DEVIATIONS * variance.sqrt();
-        if told { (log * 1e3).min(PACE_MILLI_MAX) as u16 } else { 0 }
+        let stood_out = self.log >= PACE_DEVIATIONS * self.variance.sqrt();
+        let (log, _) = self.at(now);
+        let milli = (log * 1e3).clamp(0.0, PACE_MILLI_MAX) as u16;
+        if stood_out && milli >= PACE_USUAL_MILLI { milli } else { 0 }
     }
 }
 
@@ -277,7 +278,7 @@ mod tests {
         }
         let told = pace.milli(at(0.1));
         assert!((900..1200).contains(&told), "{told}");
-        assert_eq!(pace.milli(at(16.0)), 0, "by then it may have recovered");
+        assert_eq!(pace.milli(at(40.0)), 0, "by then it may have recovered");
         for i in 0..3 {
             pace.record(service.surprise(0.2).unwrap(), at(2.0 + f64::from(i) * 0.1));
         }
