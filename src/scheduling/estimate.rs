@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::topology::Slot;
 
 use super::Time;
-use super::load::Load;
 pub use super::load::LoadReport;
+use super::load::{Load, Sent};
 use super::route::Stage;
 use super::speed::Speed;
 use super::window::Window;
@@ -42,26 +42,31 @@ impl PeakEwma {
 }
 
 /// The record of one node: what it did for us, and what it said of itself.
+///
+/// What a prediction reads comes first and in few cache lines: of many nodes, each that is looked
+/// at is far from the others in memory.
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub struct NodeEstimate {
     /// The owner of this record.
     pub slot: Slot,
-    /// Response times of invocations it ran for us.
-    pub executed: Window,
-    /// Response times of invocations it placed for us.
-    pub placed: Window,
     /// Share of its recent answers that were good, 0 to 1.
     pub success: f64,
+    /// Time on the way there and back, as response time less the execution time it reported.
+    pub network: Option<Duration>,
+    pub(super) speed: Speed,
+    unreachable: Option<Pause>,
     /// Invocations it runs for us and has not answered.
     pub outstanding: u32,
     /// Invocations it places for us and has not answered.
     pub placing: u32,
     pub(super) load: Load,
     pub(super) peak: PeakEwma,
-    pub(super) speed: Speed,
-    /// Time on the way there and back, as response time less the execution time it reported.
-    pub network: Option<Duration>,
-    unreachable: Option<Pause>,
+    /// Response times of invocations it ran for us.
+    pub executed: Window,
+    /// Response times of invocations it placed for us.
+    pub placed: Window,
+    sent: Sent,
 }
 
 /// Since when and how long a node is left alone.
@@ -88,6 +93,7 @@ impl NodeEstimate {
             outstanding: 0,
             placing: 0,
             load: Load::default(),
+            sent: Sent::default(),
             peak: PeakEwma::default(),
             speed: Speed::default(),
             network: None,
@@ -105,9 +111,9 @@ impl NodeEstimate {
     /// What it said fades with age. Were it believed for ever, a node that was swamped once would
     /// be avoided, so it would not be heard again, so it would stay avoided.
     pub fn busy(&self, now: Time) -> f64 {
-        let reported = self.load.report().map_or(0.0, |(report, at)| {
+        let reported = self.load.in_flight().map_or(0.0, |(in_flight, at)| {
             let age = now.since(at).as_secs_f64() / REPORT_LIFE.as_secs_f64();
-            f64::from(report.in_flight) * (1.0 - age).max(0.0)
+            f64::from(in_flight) * (1.0 - age).max(0.0)
         });
         f64::from(self.outstanding + self.placing).max(reported)
     }
@@ -125,7 +131,7 @@ impl NodeEstimate {
             return;
         }
         self.outstanding += 1;
-        self.load.mark_sent(now);
+        self.sent.record(now);
     }
 
     /// Notes that it has answered, or will not.
@@ -138,7 +144,7 @@ impl NodeEstimate {
     /// Takes in what the node said of itself, which took half a round trip to come here.
     pub(super) fn take_in(&mut self, report: LoadReport, now: Time) {
         let transit = self.network.unwrap_or_default() / 2;
-        self.load.take_in(report, self.outstanding, transit, now.before(transit));
+        self.load.take_in(report, self.outstanding, &self.sent, transit, now.before(transit));
     }
 
     /// Notes that an attempt begun at `started` did not reach it: left alone for a while, longer

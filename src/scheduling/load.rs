@@ -29,17 +29,53 @@ const LEVEL_LIFE_S: f64 = 3.0;
 const DISPERSION: f64 = 2.0;
 /// Level below which uncertainty does not fall: a node nobody used may be found by others as well.
 const LEVEL_MIN: f64 = 0.1;
+/// Lifetimes of an invocation after which nothing is left of who was there; spares an exponential
+/// that would come to nothing.
+const STAYS_MAX: f64 = 20.0;
+
+/// When invocations were sent to a node, as far as that may still matter.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sent {
+    starts: [Time; STARTS],
+    next: usize,
+}
+
+impl Sent {
+    pub(super) fn record(&mut self, now: Time) {
+        self.starts[self.next] = now;
+        self.next = (self.next + 1) % STARTS;
+    }
+
+    /// How many were sent too late for the node to know of them at `at`, `transit` away.
+    fn unseen(&self, transit: Duration, at: Time) -> u32 {
+        let unseen = |start: &&Time| **start > Time::ZERO && **start + transit > at;
+        self.starts.iter().filter(unseen).count() as u32
+    }
+}
+
+/// What of a report is worth keeping.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    in_flight: u32,
+    cores: u16,
+    pace_milli: u16,
+}
+
+impl From<LoadReport> for Said {
+    fn from(report: LoadReport) -> Self {
+        let LoadReport { in_flight, cores, pace_milli, .. } = report;
+        Self { in_flight, cores: cores.max(1), pace_milli }
+    }
+}
 
 /// What is believed of the load of one node.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Load {
-    report: Option<LoadReport>,
+    said: Option<Said>,
     /// When what was reported was so, by the clock of this node.
     reported_at: Time,
     /// When the node could last tell how fast it is.
     paced_at: Time,
-    starts: [Time; STARTS],
-    next_start: usize,
     /// Others' invocations there at the last report, and usually.
     others: f64,
     level: f64,
@@ -53,31 +89,27 @@ pub(super) struct Occupancy {
 }
 
 impl Load {
-    pub(super) fn report(&self) -> Option<(LoadReport, Time)> {
-        self.report.map(|report| (report, self.reported_at))
+    /// Invocations running there as it last said, and when that was so.
+    pub(super) fn in_flight(&self) -> Option<(u32, Time)> {
+        self.said.map(|said| (said.in_flight, self.reported_at))
     }
 
     /// Cores of the node as it says; one before it has said so.
     pub(super) fn cores(&self) -> u16 {
-        self.report.map_or(1, |report| report.cores.max(1))
-    }
-
-    /// Notes that an invocation was sent there.
-    pub(super) fn mark_sent(&mut self, now: Time) {
-        self.starts[self.next_start] = now;
-        self.next_start = (self.next_start + 1) % STARTS;
+        self.said.map_or(1, |said| said.cores)
     }
 
     /// Takes in what the node said of itself at `at`, unless something newer is known. Of ours it
-    /// has `outstanding`, those still on the way (which takes `transit`) included.
+    /// has `outstanding`, those `sent` last (and `transit` away) included.
     pub(super) fn take_in(
         &mut self,
         report: LoadReport,
         outstanding: u32,
+        sent: &Sent,
         transit: Duration,
         at: Time,
     ) {
-        let first = self.report.is_none();
+        let first = self.said.is_none();
         if !first && at < self.reported_at {
             return;
         }
@@ -85,23 +117,17 @@ impl Load {
         let weight = if first { 1.0 } else { 1.0 - (-gap_s / LEVEL_LIFE_S).exp() };
         self.reported_at = at;
         self.paced_at = at;
-        let ours = outstanding.saturating_sub(self.unseen(outstanding, transit));
+        let ours = outstanding.saturating_sub(sent.unseen(transit, at));
         self.others = f64::from(report.in_flight.saturating_sub(ours));
         self.level += weight * (self.others - self.level);
-        self.report = Some(report);
+        self.said = Some(report.into());
     }
 
     /// Takes in what this node knows of itself; how fast it is it learned at `paced_at`.
     pub(super) fn take_in_own(&mut self, report: LoadReport, paced_at: Time, now: Time) {
-        self.report = Some(report);
+        self.said = Some(report.into());
         self.reported_at = now;
         self.paced_at = paced_at;
-    }
-
-    /// Invocations sent there that it cannot have known of when it last reported.
-    fn unseen(&self, outstanding: u32, transit: Duration) -> u32 {
-        let unseen = |start: &&Time| **start > Time::ZERO && **start + transit > self.reported_at;
-        (self.starts.iter().filter(unseen).count() as u32).min(outstanding)
     }
 
     /// Invocations believed to be there: our own, and those of others as it last said, drifting to
@@ -109,11 +135,12 @@ impl Load {
     /// the spread around it.
     pub(super) fn occupancy(&self, outstanding: u32, service_s: f64, now: Time) -> Occupancy {
         let ours = f64::from(outstanding);
-        let Some(report) = self.report else { return Occupancy { mean: ours, variance: 0.0 } };
+        let Some(said) = self.said else { return Occupancy { mean: ours, variance: 0.0 } };
         let age_s = now.since(self.reported_at).as_secs_f64();
-        let share = f64::from(report.in_flight) / f64::from(report.cores.max(1));
+        let share = f64::from(said.in_flight) / f64::from(said.cores);
         let stay_s = (service_s * share.max(1.0)).max(1e-3);
-        let kept = (-age_s / stay_s).exp();
+        let stays = age_s / stay_s;
+        let kept = if stays < STAYS_MAX { (-stays).exp() } else { 0.0 };
         Occupancy {
             mean: ours + self.level + (self.others - self.level) * kept,
             variance: DISPERSION * self.level.max(LEVEL_MIN) * (1.0 - kept * kept),
@@ -124,7 +151,7 @@ impl Load {
     /// with `life_s`, and is tried by one invocation at a time: while one of ours is there, what it
     /// will say is waited for.
     pub(super) fn slowdown(&self, outstanding: u32, life_s: f64, now: Time) -> f64 {
-        let pace = self.report.map_or(0, |report| report.pace_milli);
+        let pace = self.said.map_or(0, |said| said.pace_milli);
         if pace == 0 {
             return 1.0;
         }
@@ -152,11 +179,12 @@ mod tests {
     #[test]
     fn our_own_are_counted_once() {
         let mut load = Load::default();
-        load.mark_sent(at(1.0));
-        load.mark_sent(at(2.0));
+        let mut sent = Sent::default();
+        sent.record(at(1.0));
+        sent.record(at(2.0));
         assert_eq!(load.occupancy(2, 0.2, at(2.0)).mean, 2.0);
         // It said three at 2.005, when the second of ours had not arrived: two are others'.
-        load.take_in(saying(3), 2, TRANSIT, at(2.005));
+        load.take_in(saying(3), 2, &sent, TRANSIT, at(2.005));
         assert_eq!(load.occupancy(2, 0.2, at(2.005)), Occupancy { mean: 4.0, variance: 0.0 });
     }
 
@@ -164,9 +192,9 @@ mod tests {
     fn a_report_drifts_to_the_usual_level_and_spreads() {
         let mut load = Load::default();
         for second in 0..60 {
-            load.take_in(saying(4), 0, TRANSIT, at(f64::from(second)));
+            load.take_in(saying(4), 0, &Sent::default(), TRANSIT, at(f64::from(second)));
         }
-        load.take_in(saying(0), 0, TRANSIT, at(59.1));
+        load.take_in(saying(0), 0, &Sent::default(), TRANSIT, at(59.1));
         let fresh = load.occupancy(0, 0.2, at(59.1));
         let later = load.occupancy(0, 0.2, at(59.3));
         let old = load.occupancy(0, 0.2, at(65.0));
@@ -178,8 +206,8 @@ mod tests {
     #[test]
     fn what_is_older_than_what_is_known_changes_nothing() {
         let mut load = Load::default();
-        load.take_in(saying(5), 0, TRANSIT, at(2.0));
-        load.take_in(saying(0), 0, TRANSIT, at(1.0));
+        load.take_in(saying(5), 0, &Sent::default(), TRANSIT, at(2.0));
+        load.take_in(saying(0), 0, &Sent::default(), TRANSIT, at(1.0));
         assert_eq!(load.occupancy(0, 0.2, at(2.0)).mean, 5.0);
     }
 
@@ -187,7 +215,7 @@ mod tests {
     fn a_slow_node_is_tried_by_one_at_a_time() {
         let mut load = Load::default();
         let slow = LoadReport { pace_milli: 1099, ..saying(0) };
-        load.take_in(slow, 0, TRANSIT, at(1.0));
+        load.take_in(slow, 0, &Sent::default(), TRANSIT, at(1.0));
         assert!((load.slowdown(0, 2.0, at(1.0)) - 3.0).abs() < 0.01);
         assert!(load.slowdown(0, 2.0, at(9.0)) < 1.05, "it may have recovered");
         assert!(load.slowdown(1, 2.0, at(9.0)) > 2.9, "one of ours is there to see");

@@ -106,7 +106,7 @@ impl<R: Rng> Scheduler<R> {
                 placed: Summary::of(&estimate.placed),
                 network: estimate.network,
                 outstanding: estimate.outstanding + estimate.placing,
-                reported: estimate.load.report().map(|(r, at)| (r.in_flight, now.since(at))),
+                reported: estimate.load.in_flight().map(|(count, at)| (count, now.since(at))),
                 success: estimate.success,
                 unreachable: estimate.is_unreachable(now),
             })
