@@ -10,7 +10,7 @@ use crate::topology::NodeIndex;
 /// Most candidates of which each is looked at.
 pub(super) const EXHAUSTIVE_MAX: usize = 48;
 /// Of more, so many are besides this node: half from its zone, the others drawn from all.
-pub(super) const SAMPLED: usize = 24;
+pub(super) const SAMPLED: usize = 16;
 
 /// Share of a decider's invocations that may find out whether a slow node is still slow: a belief
 /// in slowness lasts as many decisions as this is one part of.
