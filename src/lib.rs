@@ -51,3 +51,4 @@ pub mod sim;
 pub mod simulate;
 pub mod state;
 pub mod topology;
+pub mod turns;

@@ -42,6 +42,11 @@ struct HedgeLabel {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabel {
+    reason: &'static str,
+}
+
 /// What was done with an invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -62,6 +67,7 @@ pub struct Metrics {
     outcomes: [Count; 5],
     fallbacks: [Count; 3],
     hedges: [Count; 2],
+    queue_refusals: [Count; 2],
     /// Client connections open now.
     pub connections: Level,
     /// Client connections accepted.
@@ -88,11 +94,14 @@ pub struct Metrics {
     pub config_generation: Level,
     /// Invocations running at this node's gateway; brought up to date before rendering.
     pub in_flight: Level,
+    /// Invocations that wait for their turn here; brought up to date before rendering.
+    pub queued: Level,
 }
 
 const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 const STEPS: [StepKind; 4] =
     [StepKind::RunHere, StepKind::Offload, StepKind::Delegate, StepKind::Refuse];
+const QUEUE_REFUSALS: [&str; 2] = ["full", "late"];
 const HEDGES: [&str; 2] = ["won", "lost"];
 const OUTCOMES: [&str; 5] = ["good", "failed", "unreachable", "cancelled", "lost"];
 
@@ -110,6 +119,7 @@ impl Metrics {
             outcomes: OUTCOMES.map(|_| Count::default()),
             fallbacks: Architecture::ALL.map(|_| Count::default()),
             hedges: HEDGES.map(|_| Count::default()),
+            queue_refusals: QUEUE_REFUSALS.map(|_| Count::default()),
             connections: registered(to, "connections", "Client connections open now"),
             connections_accepted: registered(
                 to,
@@ -158,7 +168,8 @@ impl Metrics {
                 "config_generation",
                 "Generation of the configuration in force",
             ),
-            in_flight: registered(to, "in_flight", "Invocations running at this node's gateway"),
+            in_flight: registered(to, "in_flight", "Invocations running here, or waiting"),
+            queued: registered(to, "queued", "Invocations waiting for their turn here"),
             registry: Registry::default(),
         };
         metrics.config_last_reload_successful.set(1);
@@ -174,6 +185,7 @@ impl Metrics {
         let outcomes = Family::<OutcomeLabel, Count>::default();
         let fallbacks = Family::<ArchitectureLabel, Count>::default();
         let hedges = Family::<HedgeLabel, Count>::default();
+        let refusals = Family::<QueueLabel, Count>::default();
         let at_hand = Self {
             answers: STATUS_CLASSES
                 .map(|status_class| answers.get_or_create(&StatusLabel { status_class }).clone()),
@@ -183,6 +195,8 @@ impl Metrics {
                 .map(|outcome| outcomes.get_or_create(&OutcomeLabel { outcome }).clone()),
             fallbacks: Architecture::ALL.map(|a| member(&fallbacks, a)),
             hedges: HEDGES.map(|result| hedges.get_or_create(&HedgeLabel { result }).clone()),
+            queue_refusals: QUEUE_REFUSALS
+                .map(|reason| refusals.get_or_create(&QueueLabel { reason }).clone()),
             ..self
         };
         registry.register("answers", "Answers given to callers, by class of status", answers);
@@ -199,6 +213,11 @@ impl Metrics {
             fallbacks,
         );
         registry.register("hedges", "Second copies, by whether theirs was the answer", hedges);
+        registry.register(
+            "queue_refusals",
+            "Invocations that did not get their turn here, by whether it was too late for them",
+            refusals,
+        );
         Self { registry, ..at_hand }
     }
 
@@ -237,6 +256,11 @@ impl Metrics {
     /// Counts a second copy, by whether it answered first.
     pub fn count_hedge(&self, won: bool) {
         self.hedges[usize::from(!won)].inc();
+    }
+
+    /// Counts an invocation that did not get its turn here.
+    pub fn count_queue_refusal(&self, late: bool) {
+        self.queue_refusals[usize::from(late)].inc();
     }
 
     /// All families in the Prometheus text format.
@@ -284,6 +308,7 @@ mod tests {
         metrics.count_outcome(Outcome::Cancelled);
         metrics.client_aborts.inc();
         metrics.count_hedge(true);
+        metrics.count_queue_refusal(true);
         let text = metrics.render();
         for line in [
             "hopwise_answers_total{status_class=\"2xx\"} 1",
@@ -295,6 +320,7 @@ mod tests {
             "hopwise_client_aborts_total 1",
             "hopwise_hedges_total{result=\"won\"} 1",
             "hopwise_hedges_total{result=\"lost\"} 0",
+            "hopwise_queue_refusals_total{reason=\"late\"} 1",
             "hopwise_config_last_reload_successful 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

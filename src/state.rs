@@ -15,9 +15,11 @@ use crate::metrics::{Metrics, StepKind};
 use crate::problem::Problem;
 use crate::record::{Core, Recorder};
 use crate::scheduling::estimate::LoadReport;
+use crate::scheduling::queue::Bounds;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Step, Ticket};
 use crate::scheduling::{FunctionName, Time};
 use crate::topology::Slot;
+use crate::turns::{Asked, Turns};
 
 /// Everything that outlives a request.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub struct State {
     clock: Clock,
     current: ArcSwap<Snapshot>,
     scheduler: Mutex<Core>,
+    /// Who runs at this node's gateway, and who waits.
+    pub turns: Turns,
     writing: Mutex<()>,
     source: Option<PathBuf>,
     draining: AtomicBool,
@@ -48,6 +52,11 @@ impl Clock {
     pub fn now(&self) -> Time {
         Time::after_origin(self.0.elapsed())
     }
+
+    /// What this clock shows at `instant`.
+    pub fn time_of(&self, instant: Instant) -> Time {
+        Time::after_origin(instant.saturating_duration_since(self.0))
+    }
 }
 
 /// Cores this process may use.
@@ -65,6 +74,7 @@ impl State {
             clock: Clock::start(),
             current: ArcSwap::from_pointee(snapshot),
             scheduler: Mutex::new(scheduler),
+            turns: Turns::default(),
             writing: Mutex::new(()),
             source,
             draining: AtomicBool::new(false),
@@ -154,6 +164,47 @@ impl State {
         self.scheduler().hear(slot, report, now);
     }
 
+    /// Lets an invocation of `function` run at this node's gateway, or wait; also the time by which
+    /// it must start.
+    pub fn ask_turn(
+        &self,
+        snapshot: &Snapshot,
+        function: FunctionName,
+        deadline: Option<Instant>,
+    ) -> (Asked, Instant) {
+        let rule = &snapshot.site.policy.queue;
+        let now = self.now();
+        let deadline = deadline.map(|deadline| self.clock.time_of(deadline));
+        let start_by = self.scheduler().start_by(rule, function, deadline, now);
+        let asked = self.turns.ask(rule.bounds(cores()), start_by);
+        (asked, Instant::now() + start_by.since(now))
+    }
+
+    /// Lets an invocation run at this node's gateway if it need not wait.
+    pub fn ask_turn_at_once(&self, snapshot: &Snapshot) -> bool {
+        let bounds = snapshot.site.policy.queue.bounds(cores());
+        let asked = self.turns.ask(Bounds { waiting: 0, ..bounds }, self.now());
+        matches!(asked, Asked::Runs)
+    }
+
+    /// Ends the turn of an invocation that ran here, and begins the next.
+    pub fn end_turn(&self) {
+        let bounds = self.current.load().site.policy.queue.bounds(cores());
+        self.turns.end(bounds, self.now());
+    }
+
+    /// Notes that the invocation of `ticket` waits for its turn here.
+    pub fn hold(&self, ticket: &mut Ticket) {
+        let now = self.now();
+        self.scheduler().hold(ticket, now);
+    }
+
+    /// Notes that its turn has come.
+    pub fn resume(&self, ticket: &mut Ticket) {
+        let now = self.now();
+        self.scheduler().resume(ticket, now);
+    }
+
     /// What this node says of itself, to whoever sent it the invocation of `ticket`.
     pub fn report(&self, snapshot: &Snapshot, ticket: Option<&Ticket>) -> LoadReport {
         let now = self.now();
@@ -186,6 +237,7 @@ impl State {
         // The scheduler knows the new nodes before anyone can ask for them.
         self.scheduler().follow(change, &next);
         self.current.store(Arc::clone(&next));
+        self.turns.follow(next.site.policy.queue.bounds(cores()), self.now());
         self.metrics.config_reloads.inc();
         self.metrics.config_last_reload_successful.set(1);
         self.metrics.config_generation.set(i64::try_from(next.generation).unwrap_or(i64::MAX));

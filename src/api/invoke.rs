@@ -18,6 +18,7 @@ use crate::proxy::Context;
 use crate::proxy::admit::{Admitted, Caller};
 use crate::proxy::answer::{Refused, json};
 use crate::proxy::dispatch::{self, Call};
+use crate::proxy::explain;
 use crate::proxy::peer;
 use crate::proxy::request_body::RequestBody;
 use crate::proxy::response_body::ResponseBody;
@@ -101,7 +102,9 @@ async fn invoke(
     let tag = asked.tag.take();
     let wants_report = caller.wants_report;
     let head = function_head(head, &snapshot, &asked);
-    let call = call(&asked, &snapshot, caller, stage, deadline);
+    let mut call = call(&asked, &snapshot, caller, stage, deadline);
+    call.keep_time();
+    let deadline = call.deadline;
     let body = match asked.payload {
         Payload::Empty => RequestBody::empty(),
         payload => RequestBody::full(payload.into_bytes()),
@@ -184,7 +187,7 @@ fn function_uri(uri: Uri, function: &str) -> Uri {
 fn instant_of(deadline: f64) -> Result<Option<Instant>, Refused> {
     let left = deadline - unix_seconds();
     if left <= 0.0 {
-        return Err(dispatch::deadline_passed());
+        return Err(explain::deadline_passed());
     }
     let left = Duration::try_from_secs_f64(left).ok();
     Ok(left.and_then(|left| Instant::now().checked_add(left)))

@@ -66,7 +66,7 @@ pub(super) fn snapshot(
             peer_key,
             admin_token,
             interception: raw.interception,
-            idempotent: raw.idempotent,
+            functions: raw.functions,
             id_override,
         }),
         _ => Err(arranged(problems, text)),
@@ -101,6 +101,7 @@ fn policy(raw: &Raw<'_>, offload: OffloadRule) -> Policy {
         adaptive: raw.adaptive,
         tail_ratio: raw.tail_ratio,
         hedge: raw.hedge,
+        queue: raw.queue,
     }
 }
 

@@ -14,7 +14,7 @@ mod secrets;
 
 pub(crate) use lines::locate;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -51,8 +51,8 @@ pub struct Snapshot {
     pub admin_token: Option<Secret>,
     /// Taking redirected connections; read once, at start.
     pub interception: Option<Interception>,
-    /// Functions of which a second copy does no harm.
-    pub idempotent: HashSet<FunctionName>,
+    /// What is said of functions, where it is not what holds for all.
+    pub functions: HashMap<FunctionName, FunctionRule>,
     /// IP addresses of the topology's nodes, for telling peers from clients without a key.
     ///
     /// A node named by a host name is not among them: names can point elsewhere at any time, so
@@ -60,6 +60,15 @@ pub struct Snapshot {
     pub peer_addresses: HashSet<IpAddr>,
     /// Stands in place of the file's `node.id`, in this and every later text.
     id_override: Option<Arc<str>>,
+}
+
+/// What is said of one function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FunctionRule {
+    /// Whether a second copy does no harm.
+    pub idempotent: bool,
+    /// How long an invocation may take from when it comes in, where its caller sets no bound.
+    pub deadline: Option<Duration>,
 }
 
 /// A host and a port to connect to.
@@ -179,6 +188,11 @@ impl Snapshot {
         };
         next.generation = self.generation + 1;
         Ok(next)
+    }
+
+    /// What is said of `function`.
+    pub fn function(&self, function: FunctionName) -> FunctionRule {
+        self.functions.get(&function).copied().unwrap_or_default()
     }
 
     /// Whether `authority` is the gateway of a node of the topology, this one included.

@@ -1,8 +1,8 @@
 //! Every key there is, with its range; what each means is told in `config/reference.yaml`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,14 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 use super::reader::{Fault, Section, read_document};
-use super::{Authority, Interception, Limits, Listen, Timeouts, WORKERS_MAX};
+use super::{Authority, FunctionRule, Interception, Limits, Listen, Timeouts, WORKERS_MAX};
 use crate::problem::Problem;
 use crate::scheduling::FunctionName;
 use crate::scheduling::policy::{
     AdaptiveRule, DynamicRule, HedgeRule, HopLimit, Mode, OffloadRule, Selection, TailRatioRule,
     Thresholds,
 };
+use crate::scheduling::queue::QueueRule;
 use crate::scheduling::window::SAMPLES_MAX;
 use crate::topology::{Address, NodeId, NodeSpec, Role, Zone};
 
@@ -35,6 +36,8 @@ const CONNECTIONS_MAX: usize = 1_000_000;
 const FUNCTIONS_MAX: usize = 1_000_000;
 /// Most functions that have something said of them.
 const FUNCTIONS_NAMED_MAX: usize = 10_000;
+const RUNNING_MAX: u32 = 65_536;
+const WAITING_MAX: u32 = 1_000_000;
 const IDLE_CONNECTIONS_MAX: usize = 65_536;
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
@@ -54,8 +57,9 @@ pub(super) struct Raw<'a> {
     pub(super) adaptive: AdaptiveRule,
     pub(super) tail_ratio: TailRatioRule,
     pub(super) hedge: HedgeRule,
-    /// Functions of which a second copy does no harm.
-    pub(super) idempotent: HashSet<FunctionName>,
+    pub(super) queue: QueueRule,
+    /// What is said of functions, where it is not what holds for all.
+    pub(super) functions: HashMap<FunctionName, FunctionRule>,
     pub(super) data: Option<SocketAddr>,
     pub(super) admin: SocketAddr,
     pub(super) gateway: Option<Authority>,
@@ -94,7 +98,8 @@ pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
             adaptive,
             tail_ratio,
             hedge: s.section("hedge", read_hedge),
-            idempotent: read_functions(s).into_iter().flatten().collect(),
+            queue: s.section("queue", read_queue),
+            functions: read_functions(s),
             data,
             admin,
             gateway: s.parsed("gateway", authority),
@@ -236,15 +241,33 @@ fn read_hedge(s: &mut Section<'_>) -> HedgeRule {
     }
 }
 
-/// The functions that are named, each where it is idempotent.
-fn read_functions(s: &mut Section<'_>) -> Vec<Option<FunctionName>> {
+fn read_queue(s: &mut Section<'_>) -> QueueRule {
+    let rule = QueueRule::default();
+    let wait_ms = rule.wait_max.as_millis() as u64;
+    QueueRule {
+        enabled: s.flag("enabled", rule.enabled),
+        // Zero is out of range, so it is what is left where the key is.
+        running_max: NonZeroU32::new(s.whole("running", 0, 1..=RUNNING_MAX)),
+        waiting_max: s.whole("waiting", rule.waiting_max, 0..=WAITING_MAX),
+        wait_max: Duration::from_millis(s.whole("wait_ms", wait_ms, 1..=10 * MINUTE_MS)),
+    }
+}
+
+/// The functions that are named, where something is said of them.
+fn read_functions(s: &mut Section<'_>) -> HashMap<FunctionName, FunctionRule> {
     let parse = |name: &str| {
         let remedy = "use 1 to 63 characters of [-a-zA-Z0-9_.], as the function is called";
         FunctionName::new(name).map_err(|_| Fault::new("is not a function's name", remedy))
     };
-    s.named("functions", FUNCTIONS_NAMED_MAX, parse, |s, name| {
-        s.flag("idempotent", false).then_some(name)
-    })
+    let named = s.named("functions", FUNCTIONS_NAMED_MAX, parse, |s, name| {
+        let deadline_ms = s.whole("deadline_ms", 0, 1..=DAY_MS);
+        let rule = FunctionRule {
+            idempotent: s.flag("idempotent", false),
+            deadline: (deadline_ms > 0).then(|| Duration::from_millis(deadline_ms)),
+        };
+        (name, rule)
+    });
+    named.into_iter().filter(|(_, rule)| *rule != FunctionRule::default()).collect()
 }
 
 fn read_limits(s: &mut Section<'_>) -> Limits {

@@ -11,21 +11,23 @@ use hyper::upgrade::OnUpgrade;
 use crate::config::{Authority, Snapshot};
 use crate::scheduling::FunctionName;
 use crate::scheduling::policy::Architecture;
-use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step};
+use crate::scheduling::route::{Decision, Invocation, Refusal, Stage, Step};
 use crate::state::State;
 use crate::topology::NodeIndex;
 
 use super::admit::{Admitted, Client, Route};
 use super::answer::Refused;
 use super::connect::Destination;
+use super::explain::{deadline_passed, explain_refusal};
 use super::outbound::{self, Prepared};
 use super::peer::{self, Onward};
 use super::pending::{Pending, is_good};
+use super::queue::NoTurn;
 use super::report::Report;
 use super::request_body::{RequestBody, drain};
 use super::response_body::ResponseBody;
 use super::tunnel;
-use super::upstream::{Answered, Failure, Outbound, Upstreams};
+use super::upstream::{Answered, Failure, Outbound, QUEUE_FULL, Upstreams};
 
 /// What one worker thread works with.
 #[derive(Debug)]
@@ -51,6 +53,16 @@ pub(crate) struct Call {
     pub(crate) architecture: Option<Architecture>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) wants_report: bool,
+}
+
+impl Call {
+    /// Gives an invocation that has come in without a deadline that of its function.
+    pub(crate) fn keep_time(&mut self) {
+        if self.deadline.is_none() && self.stage == Stage::Entry && !self.asynchronous {
+            let left = self.snapshot.function(self.function).deadline;
+            self.deadline = left.and_then(|left| Instant::now().checked_add(left));
+        }
+    }
 }
 
 /// Serves what is not ours: places invocations, and passes everything else to the gateway.
@@ -85,8 +97,9 @@ pub(super) async fn serve(context: Rc<Context>, admitted: Admitted) -> Response<
             let slot = call.snapshot.site.topology.node(node).slot;
             context.state.hear(slot, load);
         }
-        call.deadline = peer.deadline.map(|left| Instant::now() + left);
+        call.deadline = peer.deadline.and_then(|left| Instant::now().checked_add(left));
     }
+    call.keep_time();
     invoke(&context, &call, head, body).await
 }
 
@@ -108,9 +121,9 @@ async fn pass(
     let sent = context.send(snapshot, &destination, outbound, None).await;
     match sent {
         Ok(answered) => context.finish(answered, None, upgrade, |_| {}),
-        Err(failure) => {
+        Err(mut failure) => {
             let refused = context.explain_failure(&destination, &failure);
-            if let Failure::NothingRan(_, Some(unsent)) = failure {
+            if let Some(unsent) = failure.take_unsent() {
                 drain(unsent.body).await;
             }
             refused.into_response()
@@ -139,7 +152,16 @@ pub(crate) async fn invoke(
     }
     match (Placing { context, call, passed_here }).run(outbound, &mut upgrade).await {
         Ok(response) => response,
-        Err(refused) => refused.into_response(),
+        Err(refused) => {
+            let full = refused.error == QUEUE_FULL && call.stage != Stage::Entry;
+            let mut response = refused.into_response();
+            // The peer learns how busy this node is, though nothing ran.
+            let load = full.then(|| context.state.report(&call.snapshot, None));
+            if let Some(load) = load.and_then(|load| peer::load_value(&load)) {
+                response.headers_mut().insert(peer::LOAD, load);
+            }
+            response
+        }
     }
 }
 
@@ -176,39 +198,42 @@ impl Placing<'_> {
             let decision = self.decide(architecture, &avoid);
             // Drawn once: further attempts fall back from it instead of drawing again.
             architecture = Some(decision.fallback_from.unwrap_or(decision.architecture));
-            let attempt = match self.begin(decision, &mut outbound, left) {
+            let mut attempt = match self.begin(decision, &mut outbound, left) {
                 Ok(attempt) => attempt,
                 Err(refusal) => {
                     let refused = explain_refusal(refusal, &self.call.snapshot);
                     return Err(refused_over(outbound, refused).await);
                 }
             };
-            let last = avoid.contains(&attempt.target);
-            let (attempt, sent) = self.send(attempt, outbound, left, late_at, &avoid).await;
-            let failure = match sent {
+            // What was sent here to run has nowhere else to go from here.
+            let ordered = self.call.stage == Stage::Execute;
+            let last = ordered || avoid.contains(&attempt.target);
+            let (mut attempt, sent) = match self.take_turn(&mut attempt).await {
+                Ok(()) => self.send(attempt, outbound, left, late_at, &avoid).await,
+                Err(NoTurn::Full) => (attempt, Err(Failure::Full(Some(Box::new(outbound))))),
+                Err(NoTurn::Late) => return Err(refused_over(outbound, deadline_passed()).await),
+            };
+            let mut failure = match sent {
                 Ok(answered) => match answered.refusal().filter(|_| attempt.target != here) {
                     None => return Ok(self.answer(answered, attempt, upgrade)),
-                    Some(refusal) => moved_on(&attempt, answered, refusal),
+                    Some(refusal) => self.moved_on(&mut attempt, answered, refusal),
                 },
                 Err(failure) => failure,
             };
             let Attempt { target, destination, pending, .. } = attempt;
-            match failure {
-                Failure::NothingRan(error, Some(again)) if !last => {
-                    pending.end(Outcome::Unreachable);
-                    tracing::debug!(to = %destination.authority, why = %error, "sent elsewhere");
+            pending.end(failure.outcome());
+            match failure.take_unsent() {
+                Some(again) if !last => {
+                    tracing::debug!(to = %destination.authority, why = ?failure, "sent elsewhere");
                     self.context.state.metrics.retries.inc();
                     avoid.push(target);
                     outbound = *again;
                 }
-                failure => {
-                    pending.end(failure.outcome());
+                unsent => {
                     let refused = self.context.explain_failure(&destination, &failure);
-                    return Err(match failure {
-                        Failure::NothingRan(_, Some(unsent)) => {
-                            refused_over(*unsent, refused).await
-                        }
-                        _ => refused,
+                    return Err(match unsent {
+                        Some(unsent) => refused_over(*unsent, refused).await,
+                        None => refused,
                     });
                 }
             }
@@ -389,62 +414,5 @@ impl Context {
             Some(left) => tokio::time::timeout(left, sent).await.unwrap_or(Err(Failure::TimedOut)),
             None => sent.await,
         }
-    }
-
-    fn explain_failure(&self, to: &Destination, failure: &Failure) -> Refused {
-        let to = &to.authority;
-        match failure {
-            Failure::NothingRan(error, _) => Refused::new(
-                StatusCode::BAD_GATEWAY,
-                "gateway_unreachable",
-                format!("{to} cannot be reached ({error}); check that it runs and listens there"),
-            ),
-            Failure::Broken(error) => Refused::new(
-                StatusCode::BAD_GATEWAY,
-                "bad_gateway",
-                format!("{to} broke off before it answered ({error}); see its log"),
-            ),
-            Failure::TimedOut => Refused::new(
-                StatusCode::GATEWAY_TIMEOUT,
-                "gateway_timeout",
-                format!("{to} did not answer in time; raise timeouts.answer_ms or the deadline"),
-            ),
-            Failure::ClientAborted => {
-                self.state.metrics.client_aborts.inc();
-                let message = "the request's body broke off; send all of it, well framed";
-                Refused::new(StatusCode::BAD_REQUEST, "client_aborted", message)
-            }
-        }
-    }
-}
-
-/// What to make of an answer by which a peer says that somebody else should be asked.
-fn moved_on(attempt: &Attempt, answered: Answered, refusal: &'static str) -> Failure {
-    if refusal == "peer_rejected" {
-        let to = &attempt.destination.authority;
-        tracing::warn!(%to, "does not take our signature: compare peers.key_file");
-    }
-    Failure::NothingRan(std::io::Error::other(refusal), answered.again().map(Box::new))
-}
-
-/// 504: there is no time left.
-pub(crate) fn deadline_passed() -> Refused {
-    let message = "the deadline has passed; nothing was run";
-    Refused::new(StatusCode::GATEWAY_TIMEOUT, "deadline_passed", message)
-}
-
-fn explain_refusal(refusal: Refusal, snapshot: &Snapshot) -> Refused {
-    let node = snapshot.site.node();
-    match refusal {
-        Refusal::Loop => Refused::new(
-            StatusCode::LOOP_DETECTED,
-            "loop",
-            format!("the invocation has passed {} before; compare the nodes' topologies", node.id),
-        ),
-        Refusal::NotAController => Refused::new(
-            StatusCode::FORBIDDEN,
-            "not_a_controller",
-            format!("{} is a worker and places nothing for others; ask a controller", node.id),
-        ),
     }
 }

@@ -42,7 +42,7 @@ impl Placing<'_> {
         let hedged = snapshot.site.policy.hedge.enabled
             && self.call.stage == Stage::Entry
             && !self.call.asynchronous
-            && snapshot.idempotent.contains(&self.call.function);
+            && snapshot.function(self.call.function).idempotent;
         let after = hedged.then(|| self.context.state.hedge_after(snapshot, self.call.function))?;
         Instant::now().checked_add(after?)
     }
@@ -93,7 +93,10 @@ impl Placing<'_> {
         let state = &self.context.state;
         let invocation = self.invocation(None, &avoid);
         let decision = state.hedge(&self.call.snapshot, &invocation, invoked)?;
-        let second = self.begin(decision, &mut outbound, left).ok()?;
+        let mut second = self.begin(decision, &mut outbound, left).ok()?;
+        if !self.takes_turn_at_once(&mut second) {
+            return None;
+        }
         tracing::debug!(to = %second.destination.authority, "second copy sent");
         Some((second, outbound, left))
     }

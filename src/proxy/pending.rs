@@ -9,6 +9,8 @@ use crate::scheduling::route::{Invoked, Outcome, Ticket};
 use crate::state::State;
 use crate::topology::Slot;
 
+use super::queue::Turn;
+
 /// A step whose outcome is still to be recorded; a caller who goes away cancels it.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -16,6 +18,7 @@ pub(crate) struct Pending {
     ticket: Option<Ticket>,
     pub(super) report: Option<LoadReport>,
     pub(super) observed: Option<(Slot, LoadReport)>,
+    pub(super) turn: Option<Turn>,
     outcome: Outcome,
 }
 
@@ -26,6 +29,7 @@ impl Pending {
             ticket,
             report: None,
             observed: None,
+            turn: None,
             outcome: Outcome::Good,
         }
     }
@@ -37,6 +41,20 @@ impl Pending {
     /// The invocation that it answers.
     pub(super) fn invoked(&self) -> Option<Invoked> {
         self.ticket.as_ref().map(Ticket::invoked)
+    }
+
+    /// It waits for its turn here.
+    pub(super) fn hold(&mut self) {
+        if let Some(ticket) = &mut self.ticket {
+            self.state.hold(ticket);
+        }
+    }
+
+    /// Its turn has come.
+    pub(super) fn resume(&mut self) {
+        if let Some(ticket) = &mut self.ticket {
+            self.state.resume(ticket);
+        }
     }
 
     /// Takes from the head of an answer whether it is good, and whether its end means anything.
@@ -76,6 +94,8 @@ impl Pending {
         if let Some(ticket) = self.ticket.take() {
             self.state.record(ticket, outcome, self.report, self.observed.take());
         }
+        // The next one runs only when this one no longer counts.
+        self.turn = None;
     }
 }
 

@@ -84,13 +84,19 @@ impl Answered {
 }
 
 /// Refusals of a sidecar after which an invocation is sent elsewhere.
-const MOVES_ON: [&str; 4] = ["loop", "not_a_controller", "peer_rejected", "gateway_unreachable"];
+const MOVES_ON: [&str; 5] =
+    ["loop", "not_a_controller", "peer_rejected", "gateway_unreachable", QUEUE_FULL];
+
+/// The refusal of a node that runs, and lets wait, all it may.
+pub(super) const QUEUE_FULL: &str = "queue_full";
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Nothing ran. What can be sent elsewhere comes back.
     NothingRan(io::Error, Option<Box<Outbound>>),
+    /// Nothing ran, since too much runs and waits there already.
+    Full(Option<Box<Outbound>>),
     /// It may have run, and the connection broke.
     Broken(hyper::Error),
     /// The client broke off its body.
@@ -100,6 +106,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// The request that nobody has read, if it can be sent again.
+    pub(super) fn take_unsent(&mut self) -> Option<Box<Outbound>> {
+        match self {
+            Self::NothingRan(_, unsent) | Self::Full(unsent) => unsent.take(),
+            Self::Broken(_) | Self::ClientAborted | Self::TimedOut => None,
+        }
+    }
+
     /// How the step ended.
     pub(super) fn outcome(&self) -> Outcome {
         match self {
@@ -108,7 +122,8 @@ impl Failure {
                 Outcome::Unreachable
             }
             Self::Broken(_) | Self::TimedOut => Outcome::Lost,
-            Self::ClientAborted => Outcome::Cancelled,
+            // Being busy is no fault, and is told in numbers.
+            Self::ClientAborted | Self::Full(_) => Outcome::Cancelled,
         }
     }
 }

@@ -65,6 +65,16 @@ pub(super) enum Call {
         #[serde(with = "nanoseconds")]
         now: Time,
     },
+    Hold {
+        ticket: u64,
+        #[serde(with = "nanoseconds")]
+        now: Time,
+    },
+    Resume {
+        ticket: u64,
+        #[serde(with = "nanoseconds")]
+        now: Time,
+    },
     Report {
         #[serde(with = "SlotFields")]
         slot: Slot,

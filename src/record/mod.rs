@@ -16,6 +16,7 @@ use rand_pcg::Pcg64;
 use crate::config::{Change, Snapshot};
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::Architecture;
+use crate::scheduling::queue::QueueRule;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Ticket};
 use crate::scheduling::view::{FunctionView, NodeView};
 use crate::scheduling::{FunctionName, Scheduler, Site, Time};
@@ -142,6 +143,29 @@ impl Core {
         now: Time,
     ) {
         self.record_placed(ticket, outcome, report, None, now);
+    }
+
+    /// See [`Scheduler::hold`].
+    pub fn hold(&mut self, ticket: &mut Ticket, now: Time) {
+        self.note(|| Call::Hold { ticket: ticket.serial(), now });
+        self.scheduler.hold(ticket, now);
+    }
+
+    /// See [`Scheduler::resume`].
+    pub fn resume(&mut self, ticket: &mut Ticket, now: Time) {
+        self.note(|| Call::Resume { ticket: ticket.serial(), now });
+        self.scheduler.resume(ticket, now);
+    }
+
+    /// See [`Scheduler::start_by`]; it changes nothing.
+    pub fn start_by(
+        &self,
+        rule: &QueueRule,
+        function: FunctionName,
+        deadline: Option<Time>,
+        now: Time,
+    ) -> Time {
+        self.scheduler.start_by(rule, function, deadline, now)
     }
 
     /// See [`Scheduler::report`].

@@ -134,6 +134,14 @@ impl World {
                 let again = Said(self.core.report(slot, ticket, now));
                 return Ok(differing(&said, &again));
             }
+            Call::Hold { ticket, now } => {
+                let ticket = self.tickets.get_mut(&ticket).context("no such ticket")?;
+                self.core.hold(ticket, now);
+            }
+            Call::Resume { ticket, now } => {
+                let ticket = self.tickets.get_mut(&ticket).context("no such ticket")?;
+                self.core.resume(ticket, now);
+            }
             Call::Observe { slot, report, now } => self.core.observe(slot, report, now),
             Call::Hear { slot, report, now } => self.core.hear(slot, report, now),
             Call::Tick { now } => self.core.tick(now),

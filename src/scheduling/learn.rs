@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::adaptive::Lesson;
 use super::estimate::LoadReport;
 use super::policy::Architecture;
-use super::route::{Outcome, Ticket};
+use super::route::{Outcome, Run, Ticket};
 use super::speed::{PACE_USUAL_MILLI, Service};
 use super::warmth::COLD_FACTOR;
 use super::{FunctionName, FunctionRecord, Scheduler, Site, Time};
@@ -21,8 +21,11 @@ impl<R: Rng> Scheduler<R> {
     /// `ticket`.
     pub fn report(&mut self, slot: Slot, ticket: Option<&Ticket>, now: Time) -> LoadReport {
         let received_s = self.advance_own(slot, now);
-        let own = ticket.filter(|ticket| ticket.local && ticket.timed);
-        let service_s = own.map(|ticket| (received_s - ticket.received_s).max(0.0));
+        let own = ticket.filter(|ticket| ticket.is_local() && ticket.timed);
+        let service_s = own.and_then(|ticket| match ticket.run {
+            Run::Here(before_s) => Some((received_s - before_s).max(0.0)),
+            Run::Elsewhere | Run::Held => None,
+        });
         let mut pace = self.pace;
         if let Some((ticket, service_s)) = own.zip(service_s) {
             // What this invocation says of this node is told with it, not with the next.
@@ -44,16 +47,40 @@ impl<R: Rng> Scheduler<R> {
 
     /// The meter of this node, brought up to `now`.
     pub(super) fn advance_own(&mut self, slot: Slot, now: Time) -> f64 {
-        let running = self.in_flight(slot);
+        let running = self.in_flight(slot).saturating_sub(self.held);
         self.meter.advance(running, now)
+    }
+
+    /// Notes that the invocation of `ticket`, which was to run here, has to wait for its turn: it
+    /// is in flight, but takes nothing from those that run.
+    pub fn hold(&mut self, ticket: &mut Ticket, now: Time) {
+        if let Run::Here(_) = ticket.run {
+            self.advance_own(ticket.slot, now);
+            self.held += 1;
+            ticket.run = Run::Held;
+        }
+    }
+
+    /// Notes that its turn has come.
+    pub fn resume(&mut self, ticket: &mut Ticket, now: Time) {
+        if ticket.run == Run::Held {
+            ticket.run = Run::Here(self.advance_own(ticket.slot, now));
+            self.held -= 1;
+        }
     }
 
     /// An invocation leaves this node: what it received says how fast this node is now.
     pub(super) fn leave_own(&mut self, ticket: &Ticket, outcome: Outcome, now: Time) {
-        if !ticket.local {
-            return;
-        }
-        let sample_s = self.advance_own(ticket.slot, now) - ticket.received_s;
+        let before_s = match ticket.run {
+            Run::Here(before_s) => before_s,
+            Run::Held => {
+                self.advance_own(ticket.slot, now);
+                self.held -= 1;
+                return;
+            }
+            Run::Elsewhere => return,
+        };
+        let sample_s = self.advance_own(ticket.slot, now) - before_s;
         if outcome == Outcome::Cancelled && ticket.timed {
             // It would have taken longer still, so it is a lesson only where that is long already.
             let usual = self.function_mut(ticket.function, now).own;
@@ -85,7 +112,7 @@ impl<R: Rng> Scheduler<R> {
         said: Option<(Slot, LoadReport)>,
         now: Time,
     ) {
-        let Some((slot, report)) = said.filter(|_| outcome == Outcome::Good && !ticket.local)
+        let Some((slot, report)) = said.filter(|_| outcome == Outcome::Good && !ticket.is_local())
         else {
             return;
         };
@@ -140,7 +167,8 @@ impl<R: Rng> Scheduler<R> {
         if !ticket.adaptive || outcome != Outcome::Good || !ticket.timed || !ticket.entry {
             return;
         }
-        let execution = if ticket.local { Some(took) } else { report.and_then(|r| r.execution) };
+        let execution =
+            if ticket.is_local() { Some(took) } else { report.and_then(|r| r.execution) };
         let service = self.function_mut(ticket.function, now).service;
         let Some((execution, service_s)) = execution.zip(service.mean_s()) else { return };
         let lesson = Lesson {

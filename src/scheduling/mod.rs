@@ -14,6 +14,7 @@ mod load;
 mod placing;
 pub mod policy;
 mod predict;
+pub mod queue;
 pub mod route;
 mod soonest;
 mod speed;
@@ -37,7 +38,7 @@ use estimate::{LoadReport, NodeEstimate};
 pub use function::{FunctionName, FunctionNameError, FunctionRecord};
 use hedge::Tokens;
 use policy::{Architecture, DynamicRule, Mode, Policy};
-use route::{Decision, Invocation, Invoked, Outcome, Refusal, Stage, Step, Ticket, Why};
+use route::{Decision, Invocation, Invoked, Outcome, Refusal, Run, Stage, Step, Ticket, Why};
 use soonest::Gaps;
 use speed::{Meter, Pace};
 pub use time::Time;
@@ -70,6 +71,7 @@ pub struct Scheduler<R> {
     estimates: Vec<NodeEstimate>,
     functions: LruCache<FunctionName, FunctionRecord>,
     meter: Meter,
+    held: u32,
     pace: Pace,
     adaptive: Adaptive,
     contested: bool,
@@ -86,6 +88,7 @@ impl<R: Rng> Scheduler<R> {
             estimates: Vec::new(),
             functions: LruCache::new(functions_max),
             meter: Meter::new(1),
+            held: 0,
             pace: Pace::default(),
             adaptive: Adaptive::default(),
             contested: false,
@@ -243,7 +246,7 @@ impl<R: Rng> Scheduler<R> {
         self.functions.pop(&function);
     }
 
-    /// Invocations running at the node of `slot` for all this node knows first hand.
+    /// Invocations running or held at the node of `slot` for all this node knows first hand.
     pub fn in_flight(&self, slot: Slot) -> u32 {
         self.estimate(slot).map_or(0, |estimate| estimate.outstanding)
     }
@@ -287,7 +290,10 @@ impl<R: Rng> Scheduler<R> {
             Step::Refuse(_) => return None,
         };
         let slot = site.topology.node(node).slot;
-        let received_s = if node == site.here { self.advance_own(slot, now) } else { 0.0 };
+        let run = match node == site.here {
+            true => Run::Here(self.advance_own(slot, now)),
+            false => Run::Elsewhere,
+        };
         if let Some(estimate) = self.estimate_mut(slot) {
             estimate.mark_sent(stage, now);
         }
@@ -302,8 +308,7 @@ impl<R: Rng> Scheduler<R> {
             stage,
             started: now,
             heard: None,
-            local: node == site.here,
-            received_s,
+            run,
             adaptive: self.contested,
             invoked: Invoked { since: now, under: architecture },
         })

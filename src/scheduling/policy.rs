@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::queue::QueueRule;
+
 /// Who decides where an invocation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Architecture {
@@ -360,6 +362,8 @@ pub struct Policy {
     pub tail_ratio: TailRatioRule,
     /// When there is a second copy.
     pub hedge: HedgeRule,
+    /// Who waits for whom at this node.
+    pub queue: QueueRule,
 }
 
 impl Policy {
@@ -374,6 +378,7 @@ impl Policy {
             adaptive: AdaptiveRule::default(),
             tail_ratio: TailRatioRule::default(),
             hedge: HedgeRule::default(),
+            queue: QueueRule::default(),
         }
     }
 }

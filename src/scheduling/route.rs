@@ -168,14 +168,23 @@ pub struct Ticket {
     pub(super) started: Time,
     /// When the head of its answer came, where that was noted.
     pub(super) heard: Option<Time>,
-    /// Whether it runs at this node, and what the meter of this node showed then.
-    pub(super) local: bool,
-    pub(super) received_s: f64,
+    pub(super) run: Run,
     /// Whether it says something of its architecture: it came in here and found no core free.
     pub(super) adaptive: bool,
     pub(super) serial: u64,
     /// The invocation that it answers.
     pub(super) invoked: Invoked,
+}
+
+/// Where an invocation runs, as far as the node that issued its ticket is concerned.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Run {
+    /// At another node.
+    Elsewhere,
+    /// Here, when its turn comes.
+    Held,
+    /// Here, since the meter of this node showed so many seconds.
+    Here(f64),
 }
 
 /// What an answer is measured by: since when the caller waits, and under which architecture the
@@ -222,6 +231,11 @@ impl Ticket {
     /// When the head of its answer came, where that was noted.
     pub fn heard_at(&self) -> Option<Time> {
         self.heard
+    }
+
+    /// Whether it runs at this node, or will.
+    pub fn is_local(&self) -> bool {
+        self.run != Run::Elsewhere
     }
 
     /// When the step began.

@@ -6,6 +6,7 @@ mod hedge;
 mod learning;
 mod prediction;
 mod properties;
+mod queue;
 mod reload;
 mod table;
 mod world;

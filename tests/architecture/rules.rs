@@ -148,7 +148,7 @@ fn rank(module: &str) -> Option<u8> {
         "topology" => 1,
         "scheduling" => 2,
         "config" => 3,
-        "sim" | "host_load" | "metrics" | "record" => 4,
+        "sim" | "host_load" | "metrics" | "record" | "turns" => 4,
         "state" => 5,
         "proxy" => 6,
         "api" => 7,
@@ -161,7 +161,10 @@ fn rank(module: &str) -> Option<u8> {
 
 fn may_import(from: &str, to: &str) -> bool {
     let live = |module| {
-        matches!(module, "host_load" | "metrics" | "record" | "state" | "proxy" | "api" | "app")
+        matches!(
+            module,
+            "host_load" | "metrics" | "record" | "turns" | "state" | "proxy" | "api" | "app"
+        )
     };
     match (rank(from), rank(to)) {
         (Some(above), Some(below)) => from == to || (above > below && !(live(from) && to == "sim")),

@@ -5,5 +5,6 @@
 mod entry;
 mod hedge;
 mod manage;
+mod queue;
 mod record;
 mod support;

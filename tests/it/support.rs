@@ -1,6 +1,6 @@
 //! A gateway, a sidecar and a client to test with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hopwise::app::Sidecar;
 use hopwise::config::Snapshot;
@@ -22,6 +22,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rand::SeedableRng;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 /// Longer than any answer takes, so that a test that hangs ends.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -209,6 +210,7 @@ async fn run(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         "/function/binary" => answer(200, Bytes::from_static(b"a\xffb")),
         "/function/large" => answer(200, vec![b'x'; 4096]),
         "/function/twice" | "/function/once" => stall(body).await,
+        "/function/held" | "/function/urgent" => hold(body).await,
         "/function/endless" => {
             Response::new(Unending(Some(Bytes::from_static(b"begun"))).boxed_unsync())
         }
@@ -217,6 +219,37 @@ async fn run(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         "/function/nothing" => answer(204, ""),
         path => answer(404, format!("no {path}")),
     })
+}
+
+/// Bodies of invocations that run and have not been let go, and how each is let go.
+static HELD: Mutex<BTreeMap<Bytes, oneshot::Sender<()>>> = Mutex::new(BTreeMap::new());
+
+/// A function that answers when the test says so.
+async fn hold(body: Bytes) -> Response<Body> {
+    let (let_go, gone) = oneshot::channel();
+    HELD.lock().unwrap().insert(body.clone(), let_go);
+    let _ = gone.await;
+    answer(200, body)
+}
+
+/// Whether the invocation with `body` runs and is held.
+pub(crate) fn is_held(body: &str) -> bool {
+    HELD.lock().unwrap().contains_key(body.as_bytes())
+}
+
+/// Lets the invocation with `body` end, once it runs.
+pub(crate) fn let_go(body: &str) {
+    wait_until(body, || is_held(body));
+    HELD.lock().unwrap().remove(body.as_bytes());
+}
+
+/// Waits for what is bound to happen.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// How long a body that begins with "slow" takes the first time.

@@ -39,6 +39,8 @@ fn unknown_keys_are_refused_wherever_they_stand() {
         ("hedge: {budged: 1}", 6, "hedge.budged", "did you mean budget"),
         ("functions: {f: {idempotant: true}}", 6, "functions.f.idempotant", "mean idempotent"),
         ("functions:\n  idempotent: true", 7, "functions.idempotent", "not a mapping"),
+        ("queue: {limit: 1}", 6, "queue.limit", "known here: enabled, running, waiting, wait_ms"),
+        ("functions: {f: {deadline: 1}}", 6, "functions.f.deadline", "did you mean deadline_ms"),
         ("interception: {marc: 1}", 6, "interception.marc", "did you mean mark"),
         ("5: x", 6, "5", "is not a key"),
         ("[a, b]: x", 6, "(a list)", "is not a key"),
@@ -320,12 +322,25 @@ fn what_is_said_of_second_copies_is_checked() {
 }
 
 #[test]
+fn what_is_said_of_the_queue_is_checked() {
+    for (more, key, part) in [
+        ("queue: {running: 0}", "queue.running", "= 0: is out of range; write a number from 1"),
+        ("queue: {running: 1.5}", "queue.running", "= 1.5: is not a whole number"),
+        ("queue: {waiting: -1}", "queue.waiting", "= -1: is out of range; write a number from 0"),
+        ("queue: {wait_ms: 600001}", "queue.wait_ms", "write a number from 1 to 600000"),
+        ("functions: {f: {deadline_ms: 0}}", "functions.f.deadline_ms", "from 1 to 86400000"),
+    ] {
+        expect_based(more, &[(Some(6), key, part)]);
+    }
+}
+
+#[test]
 fn functions_are_bounded_in_number() {
     let named = |count| {
         let names: String = (0..count).map(|i| format!("  f{i}: {{idempotent: true}}\n")).collect();
         format!("functions:\n{names}")
     };
-    assert_eq!(based(&named(10_000)).unwrap().idempotent.len(), 10_000);
+    assert_eq!(based(&named(10_000)).unwrap().functions.len(), 10_000);
     expect_based(&named(10_001), &[(Some(6), "functions", "= 10001: are too many; name at most")]);
 }
 

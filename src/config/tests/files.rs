@@ -61,7 +61,7 @@ fn the_reference_shows_the_defaults() {
     let default = load(required).unwrap();
     assert_eq!(shown.site.policy, default.site.policy);
     assert_eq!(shown.site.topology.nodes(), default.site.topology.nodes());
-    assert_eq!(shown.idempotent, default.idempotent);
+    assert_eq!(shown.functions, default.functions);
     assert_eq!(shown.gateway, default.gateway);
     assert_eq!(shown.listen, default.listen);
     assert_eq!(shown.workers, default.workers);

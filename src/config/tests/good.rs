@@ -1,7 +1,9 @@
 //! What is accepted, and what it becomes.
 
 use super::*;
+use crate::scheduling::FunctionName;
 use crate::scheduling::policy::{HopLimit, OffloadRule, Selection};
+use crate::scheduling::queue::Bounds;
 
 #[test]
 fn what_is_left_out_takes_its_default() {
@@ -48,7 +50,8 @@ dynamic: {rule: tail_ratio, min_rate_d2f: 1, smoothing_floor: 0.2, smoothing_ran
 limits: {entry_body_bytes: 1, replay_body_bytes: 0, headers: 16, idle_connections: 0}
 timeouts: {connect_ms: 1, drain_ms: 0}
 hedge: {enabled: true, budget: 0.01}
-functions: {a.b: {idempotent: true}, c: {}, d: {idempotent: false}, e: ~}
+queue: {enabled: true, running: 3, waiting: 0, wait_ms: 50}
+functions: {a.b: {idempotent: true}, c: {}, d: {deadline_ms: 5}, e: ~, f: {idempotent: false}}
 interception: {enabled: true, mark: 0xffffffff}
 ",
     )
@@ -60,8 +63,12 @@ interception: {enabled: true, mark: 0xffffffff}
     assert_eq!(policy.tail_ratio.sample_interval, Duration::from_millis(500));
     assert_eq!((policy.tail_ratio.min_rate_d2f, policy.tail_ratio.min_rate_f2c), (1.0, 1.2));
     assert_eq!((policy.hedge.enabled, policy.hedge.budget), (true, 0.01));
-    let idempotent: Vec<_> = snapshot.idempotent.iter().map(|name| name.as_str()).collect();
-    assert_eq!(idempotent, ["a.b"]);
+    let bounds = Bounds { running: 3, waiting: 0 };
+    assert_eq!((policy.queue.bounds(8), policy.queue.wait_max.as_millis()), (bounds, 50));
+    let rule_of = |name| snapshot.function(FunctionName::new(name).unwrap());
+    assert!(rule_of("a.b").idempotent && !rule_of("d").idempotent);
+    assert_eq!(rule_of("d").deadline, Some(Duration::from_millis(5)));
+    assert_eq!(snapshot.functions.len(), 2, "only those of which something is said");
     assert_eq!(snapshot.workers.get(), 2);
     assert_eq!(snapshot.gateway.to_string(), "gateway.openfaas:8080");
     assert_eq!(snapshot.listen.admin.to_string(), "[::1]:9");

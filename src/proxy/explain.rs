@@ -1,0 +1,69 @@
+//! What callers are told when an invocation is not answered.
+
+use http::StatusCode;
+
+use crate::config::Snapshot;
+use crate::scheduling::route::Refusal;
+
+use super::answer::Refused;
+use super::connect::Destination;
+use super::dispatch::Context;
+use super::upstream::{Failure, QUEUE_FULL};
+
+impl Context {
+    /// Why there is no answer, and how to mend it.
+    pub(super) fn explain_failure(&self, to: &Destination, failure: &Failure) -> Refused {
+        let to = &to.authority;
+        match failure {
+            Failure::NothingRan(error, _) => Refused::new(
+                StatusCode::BAD_GATEWAY,
+                "gateway_unreachable",
+                format!("{to} cannot be reached ({error}); check that it runs and listens there"),
+            ),
+            Failure::Full(_) => Refused::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                QUEUE_FULL,
+                "too many invocations run and wait already; try again later, or raise queue.waiting \
+                 or queue.wait_ms",
+            ),
+            Failure::Broken(error) => Refused::new(
+                StatusCode::BAD_GATEWAY,
+                "bad_gateway",
+                format!("{to} broke off before it answered ({error}); see its log"),
+            ),
+            Failure::TimedOut => Refused::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "gateway_timeout",
+                format!("{to} did not answer in time; raise timeouts.answer_ms or the deadline"),
+            ),
+            Failure::ClientAborted => {
+                self.state.metrics.client_aborts.inc();
+                let message = "the request's body broke off; send all of it, well framed";
+                Refused::new(StatusCode::BAD_REQUEST, "client_aborted", message)
+            }
+        }
+    }
+}
+
+/// 504: there is no time left.
+pub(crate) fn deadline_passed() -> Refused {
+    let message = "the deadline has passed; nothing was run";
+    Refused::new(StatusCode::GATEWAY_TIMEOUT, "deadline_passed", message)
+}
+
+/// Why a decision was not to run it, and how to mend it.
+pub(super) fn explain_refusal(refusal: Refusal, snapshot: &Snapshot) -> Refused {
+    let node = snapshot.site.node();
+    match refusal {
+        Refusal::Loop => Refused::new(
+            StatusCode::LOOP_DETECTED,
+            "loop",
+            format!("the invocation has passed {} before; compare the nodes' topologies", node.id),
+        ),
+        Refusal::NotAController => Refused::new(
+            StatusCode::FORBIDDEN,
+            "not_a_controller",
+            format!("{} is a worker and places nothing for others; ask a controller", node.id),
+        ),
+    }
+}
