@@ -11,14 +11,14 @@ use hyper::upgrade::OnUpgrade;
 use crate::config::{Authority, Snapshot};
 use crate::scheduling::FunctionName;
 use crate::scheduling::policy::Architecture;
-use crate::scheduling::route::{Decision, Invocation, Refusal, Stage, Step};
+use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step};
 use crate::state::State;
 use crate::topology::NodeIndex;
 
 use super::admit::{Admitted, Client, Route};
 use super::answer::Refused;
 use super::connect::Destination;
-use super::explain::{deadline_passed, explain_refusal};
+use super::explain::{DEADLINE_PASSED, deadline_passed, explain_refusal};
 use super::outbound::{self, Prepared};
 use super::peer::{self, Onward};
 use super::pending::{Pending, is_good};
@@ -341,6 +341,10 @@ impl Placing<'_> {
         };
         pending.note(&answered.response);
         let refusal = answered.response.headers().get(peer::REFUSAL).filter(|_| !local).cloned();
+        if refusal.as_ref().is_some_and(|refusal| refusal == DEADLINE_PASSED) {
+            // It came too late there, which is no fault of that node.
+            pending.outcome = Outcome::Cancelled;
+        }
         self.context.finish(answered, Some(pending), upgrade.take(), |headers| {
             if let Some(report) = report {
                 report.write(headers, architecture);

@@ -45,10 +45,13 @@ impl Context {
     }
 }
 
+/// The refusal of what could no longer be answered in time.
+pub(super) const DEADLINE_PASSED: &str = "deadline_passed";
+
 /// 504: there is no time left.
 pub(crate) fn deadline_passed() -> Refused {
     let message = "the deadline has passed; nothing was run";
-    Refused::new(StatusCode::GATEWAY_TIMEOUT, "deadline_passed", message)
+    Refused::new(StatusCode::GATEWAY_TIMEOUT, DEADLINE_PASSED, message)
 }
 
 /// Why a decision was not to run it, and how to mend it.

@@ -19,7 +19,7 @@ pub(crate) struct Pending {
     pub(super) report: Option<LoadReport>,
     pub(super) observed: Option<(Slot, LoadReport)>,
     pub(super) turn: Option<Turn>,
-    outcome: Outcome,
+    pub(super) outcome: Outcome,
 }
 
 impl Pending {

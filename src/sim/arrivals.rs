@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::call::{Call, CallId, MachineId};
+use super::call::{Call, CallId, Ended, MachineId};
 use super::contender::Contender;
 use super::oracle;
 use super::queue::Nanos;
 use super::scenario::LoadKind;
+use super::turns::Standing;
 use super::world::{Event, World, nanos};
 use super::{Sample, workload};
 use crate::scheduling::route::{Outcome, Stage};
@@ -76,6 +77,7 @@ impl World<'_> {
         let rng = &mut self.workload;
         let function = function.unwrap_or_else(|| workload::function(self.trial.cell, rng));
         let demand_s = workload::demand_s(self.trial.cell.functions[function].demand, rng);
+        let deadline = self.trial.cell.functions[function].deadline;
         let entry = workload::entry(self.trial.entry, now, rng).as_usize() as MachineId;
         let entry = self.fleet.next_in_service(entry);
         let call = Call {
@@ -93,10 +95,15 @@ impl World<'_> {
             outcome: Outcome::Good,
             second: false,
             twin: None,
+            deadline: deadline.map(|deadline| now + nanos(deadline)),
+            turn: Standing::Outside,
             cancelled: 0,
             serial: 0,
         };
         let id = self.calls.insert(call);
+        if let Some(deadline) = deadline {
+            self.queue.push_after(nanos(deadline), Event::Deadline(id));
+        }
         self.trace.note(&[1, now, u64::from(entry), demand_s.to_bits()]);
         if self.trial.contender == Contender::Clairvoyant {
             let target = oracle::target(self, entry, function);
@@ -110,11 +117,15 @@ impl World<'_> {
 
     /// The client has its answer, or none.
     pub(super) fn end(&mut self, id: CallId) {
-        let now = self.queue.now();
         let Some(call) = self.calls.remove(id) else { return };
-        if !self.settle(&call) {
-            return;
+        if self.settle(&call) {
+            self.tell(call.ended());
         }
+    }
+
+    /// Notes what came of a call, and lets its client go on.
+    pub(super) fn tell(&mut self, call: Ended) {
+        let now = self.queue.now();
         let at = |machine: MachineId| {
             self.trial.scenario.snapshot.site.topology.everyone()[machine as usize]
         };
@@ -123,7 +134,7 @@ impl World<'_> {
             took: Duration::from_nanos(now - call.issued),
             function: call.function,
             entry: at(call.entry),
-            target: call.ran.map(|(machine, _)| at(machine)),
+            target: call.ran_at.map(at),
             architecture: call.architecture,
             good: call.outcome == Outcome::Good,
         });

@@ -5,6 +5,7 @@ use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::{Outcome, Stage, Ticket};
 
 use super::queue::Nanos;
+use super::turns::Standing;
 
 /// A machine, by the position of its node in the scenario's own topology.
 pub(super) type MachineId = u32;
@@ -32,6 +33,9 @@ pub(super) struct Call {
     /// Whether it is a second copy, and the other copy of the same invocation.
     pub(super) second: bool,
     pub(super) twin: Option<CallId>,
+    /// When its client gives up, and how it stands with the queue of the machine that runs it.
+    pub(super) deadline: Option<Nanos>,
+    pub(super) turn: Standing,
     /// Of its frames so many, from the entry node on, know that nobody waits for it any more.
     pub(super) cancelled: usize,
     /// Tells it from earlier owners of its place.
@@ -39,6 +43,19 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// What is to be told of it at its end.
+    pub(super) fn ended(&self) -> Ended {
+        Ended {
+            client: self.client,
+            function: self.function,
+            issued: self.issued,
+            entry: self.entry,
+            ran_at: self.ran.map(|(machine, _)| machine),
+            architecture: self.architecture,
+            outcome: self.outcome,
+        }
+    }
+
     /// Another copy of this call, the first, as it leaves the entry node.
     pub(super) fn second(&self, first: CallId, frame: Frame) -> Self {
         Self {
@@ -51,10 +68,23 @@ impl Call {
             outcome: Outcome::Good,
             second: true,
             twin: Some(first),
+            turn: Standing::Outside,
             cancelled: 0,
             ..*self
         }
     }
+}
+
+/// What is told of a call that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    pub(super) client: u32,
+    pub(super) function: u16,
+    pub(super) issued: Nanos,
+    pub(super) entry: MachineId,
+    pub(super) ran_at: Option<MachineId>,
+    pub(super) architecture: Option<Architecture>,
+    pub(super) outcome: Outcome,
 }
 
 /// What one sidecar remembers of it.

@@ -5,6 +5,10 @@ use std::str::FromStr;
 
 use crate::scheduling::policy::{Architecture, DynamicRule, Mode, Selection};
 
+/// Endings of the names of policies with extras, in this order.
+const HEDGE: &str = "+hedge";
+const QUEUE: &str = "+queue";
+
 /// Who decides, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Contender {
@@ -13,21 +17,30 @@ pub enum Contender {
     /// The earlier scheduler: a connection per hop, a load average of one minute, its thresholds.
     Reference(Mode),
     /// This scheduler.
-    Hopwise(Mode, DynamicRule, Selection),
+    Hopwise(Mode, DynamicRule, Selection, Extras),
+}
+
+/// What is switched on beside the rules of the scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Extras {
+    /// Second copies, for functions that may run twice.
+    pub hedge: bool,
+    /// Turns at each node.
+    pub queue: bool,
 }
 
 impl Contender {
-    /// Every one of them.
+    /// Every one of them, without extras.
     pub fn all() -> Vec<Self> {
         let mut all = vec![Self::Clairvoyant];
         all.extend(Mode::ALL.map(Self::Reference));
         for selection in Selection::ALL {
             for architecture in Architecture::ALL {
                 let mode = Mode::Fixed(architecture);
-                all.push(Self::Hopwise(mode, DynamicRule::default(), selection));
+                all.push(Self::Hopwise(mode, DynamicRule::default(), selection, Extras::default()));
             }
             for rule in DynamicRule::ALL {
-                all.push(Self::Hopwise(Mode::Dynamic, rule, selection));
+                all.push(Self::Hopwise(Mode::Dynamic, rule, selection, Extras::default()));
             }
         }
         all
@@ -39,11 +52,14 @@ impl fmt::Display for Contender {
         match self {
             Self::Clairvoyant => f.write_str("clairvoyant"),
             Self::Reference(mode) => write!(f, "reference-{}", mode.as_str()),
-            Self::Hopwise(Mode::Dynamic, rule, selection) => {
-                write!(f, "dynamic-{}+{}", rule.as_str(), selection.as_str())
-            }
-            Self::Hopwise(mode, _, selection) => {
-                write!(f, "{}+{}", mode.as_str(), selection.as_str())
+            Self::Hopwise(mode, rule, selection, extras) => {
+                f.write_str(mode.as_str())?;
+                if *mode == Mode::Dynamic {
+                    write!(f, "-{}", rule.as_str())?;
+                }
+                write!(f, "+{}", selection.as_str())?;
+                f.write_str(if extras.hedge { HEDGE } else { "" })?;
+                f.write_str(if extras.queue { QUEUE } else { "" })
             }
         }
     }
@@ -53,8 +69,22 @@ impl FromStr for Contender {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::all().into_iter().find(|contender| contender.to_string() == text).ok_or(())
+        let (rest, queue) = cut(text, QUEUE);
+        let (rest, hedge) = cut(rest, HEDGE);
+        let known = Self::all().into_iter().find(|contender| contender.to_string() == rest);
+        match known.ok_or(())? {
+            Self::Hopwise(mode, rule, selection, _) => {
+                Ok(Self::Hopwise(mode, rule, selection, Extras { hedge, queue }))
+            }
+            other if !hedge && !queue => Ok(other),
+            _ => Err(()),
+        }
     }
+}
+
+/// `text` without the ending `extra`, and whether it had it.
+fn cut<'t>(text: &'t str, extra: &str) -> (&'t str, bool) {
+    text.strip_suffix(extra).map_or((text, false), |rest| (rest, true))
 }
 
 #[cfg(test)]
@@ -68,8 +98,19 @@ mod tests {
             assert_eq!(contender.to_string().parse(), Ok(*contender));
         }
         assert!("federated+best".parse::<Contender>().is_err());
-        for name in ["federated+predictive", "dynamic-adaptive+predictive", "reference-dynamic"] {
-            assert!(name.parse::<Contender>().is_ok(), "{name}");
+        for name in [
+            "federated+predictive",
+            "dynamic-adaptive+predictive",
+            "reference-dynamic",
+            "federated+predictive+hedge",
+            "federated+predictive+queue",
+            "dynamic-adaptive+predictive+hedge+queue",
+        ] {
+            let contender: Contender = name.parse().unwrap();
+            assert_eq!(contender.to_string(), name);
+        }
+        for name in ["clairvoyant+queue", "federated+predictive+queue+hedge", "federated+hedge"] {
+            assert!(name.parse::<Contender>().is_err(), "{name}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand_pcg::Pcg64;
 
-use super::call::MachineId;
+use super::call::{CallId, MachineId};
 use super::contender::Contender;
 use super::machine::Processor;
 use super::queue::Nanos;
@@ -13,6 +13,7 @@ use super::scenario::{Cell, Scenario};
 use crate::config::{Change, Snapshot};
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::{DynamicRule, OffloadRule, Policy, Selection};
+use crate::scheduling::queue::Queue as Turns;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Ticket};
 use crate::scheduling::{Scheduler, Site, Time};
 use crate::topology::{NodeIndex, Slot};
@@ -33,6 +34,10 @@ pub(super) struct Member {
     pub(super) ails: Ails,
     /// Requests on their way to it that are to run there; only a clairvoyant sees them.
     pub(super) coming: u32,
+    /// Who runs there, and who waits, where turns are taken.
+    pub(super) turns: Turns<CallId>,
+    /// When it last stopped.
+    pub(super) lost_at: Option<Nanos>,
     load: LoadMeter,
 }
 
@@ -109,6 +114,8 @@ impl Fleet {
                 processor: Processor::new(machine, cell.functions.len()),
                 ails: Ails::default(),
                 coming: 0,
+                turns: Turns::default(),
+                lost_at: None,
                 load: LoadMeter::default(),
             }
         });
@@ -251,7 +258,12 @@ impl Fleet {
 fn policy_of(contender: Contender, policy: Policy) -> Policy {
     match contender {
         Contender::Clairvoyant => policy,
-        Contender::Hopwise(mode, rule, selection) => Policy { mode, rule, selection, ..policy },
+        Contender::Hopwise(mode, rule, selection, extras) => {
+            let mut policy = Policy { mode, rule, selection, ..policy };
+            policy.hedge.enabled |= extras.hedge;
+            policy.queue.enabled |= extras.queue;
+            policy
+        }
         Contender::Reference(mode) => Policy {
             offload: OffloadRule {
                 enabled: true,

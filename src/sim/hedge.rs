@@ -4,6 +4,7 @@ use super::call::{Call, CallId, Frame, MachineId};
 use super::contender::Contender;
 use super::fleet::Fleet;
 use super::queue::Nanos;
+use super::turns::Standing;
 use super::world::{Event, PATH_MAX, World};
 use crate::scheduling::route::{Invocation, Outcome, Stage, Step};
 use crate::topology::NodeIndex;
@@ -89,19 +90,19 @@ impl World<'_> {
             return false;
         }
         self.hedges[1] += u64::from(call.second);
-        self.cancel(id, 0);
+        self.cancel(id, 0, Outcome::Cancelled);
         true
     }
 
     /// The node of one frame learns that nobody waits any more, and tells the next.
-    pub(super) fn cancel(&mut self, id: CallId, position: usize) {
+    pub(super) fn cancel(&mut self, id: CallId, position: usize, outcome: Outcome) {
         let Some(call) = self.calls.get(id) else { return };
         // Otherwise its answer has crossed the word that nobody wants it.
         let Some(frame) = call.frames.get_mut(position) else { return };
         let (node, asked, ticket) = (frame.node, frame.asked, frame.ticket.take());
         let function = usize::from(call.function);
         call.cancelled = position + 1;
-        self.learn(node, asked, ticket, Outcome::Cancelled, None);
+        self.learn(node, asked, ticket, outcome, None);
         if asked == node {
             self.take_out(id, node, function);
         } else if !self.is_cut(node, asked) {
@@ -115,12 +116,16 @@ impl World<'_> {
     /// Stops a call that runs at `node`, or is about to.
     fn take_out(&mut self, id: CallId, node: MachineId, function: usize) {
         let now = self.queue.now();
-        let member = self.fleet.member(node);
-        member.meter(now);
-        member.processor.cancel(id.place, now);
-        member.processor.leave(function, now);
+        let standing = self.take_standing(id);
         self.calls.remove(id);
-        self.foresee(node);
+        if !matches!(standing, Standing::Waits(_)) {
+            let member = self.fleet.member(node);
+            member.meter(now);
+            member.processor.cancel(id.place, now);
+            member.processor.leave(function, now);
+            self.foresee(node);
+        }
+        self.leave_turn(standing, node);
     }
 
     /// Drops a call of which word reaches a node that no longer waits for it.

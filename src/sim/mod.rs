@@ -13,6 +13,7 @@ mod oracle;
 mod queue;
 mod running;
 mod trace;
+mod turns;
 mod workload;
 mod world;
 

@@ -4,11 +4,13 @@ use rand::RngExt;
 
 use super::call::{CallId, MachineId};
 use super::scenario::FaultKind;
+use super::turns::Standing;
 use super::world::{Event, World, nanos};
 use crate::scheduling::route::Outcome;
 
 impl World<'_> {
-    pub(super) fn run_here(&mut self, id: CallId) {
+    /// A call begins to run at the node that holds it.
+    pub(super) fn begin(&mut self, id: CallId) {
         let now = self.queue.now();
         let Some(call) = self.calls.get(id) else { return };
         let Some(frame) = call.frames.last_mut() else { return };
@@ -16,7 +18,9 @@ impl World<'_> {
         let (node, function) = (frame.node, usize::from(call.function));
         let failing = self.fleet.member(node).ails.failing;
         if failing > 0.0 && self.chance.random::<f64>() < failing {
-            return self.answer_from(id, node, Outcome::Failed);
+            let standing = self.take_standing(id);
+            self.answer_from(id, node, Outcome::Failed);
+            return self.leave_turn(standing, node);
         }
         let cold_start = self.trial.cell.functions[function].cold_start;
         let member = self.fleet.member(node);
@@ -30,8 +34,13 @@ impl World<'_> {
         let now = self.queue.now();
         let Some(call) = self.calls.get(id) else { return };
         let (demand_s, Some(frame)) = (call.demand_s, call.frames.last()) else { return };
-        let node = frame.node;
+        let (node, begun) = (frame.node, frame.begun);
         let member = self.fleet.member(node);
+        if member.lost_at.is_some_and(|lost_at| begun <= lost_at) {
+            // It was being started when its machine stopped.
+            call.turn = Standing::Outside;
+            return self.answer(id, Outcome::Lost);
+        }
         member.meter(now);
         member.processor.start(id.place, demand_s, now);
         self.foresee(node);
@@ -58,7 +67,9 @@ impl World<'_> {
         let Some(id) = place.and_then(|place| self.calls.at(place)) else { return };
         let function = self.calls.get(id).map_or(0, |call| usize::from(call.function));
         self.fleet.member(machine).processor.leave(function, now);
+        let standing = self.take_standing(id);
         self.answer_from(id, machine, Outcome::Good);
+        self.leave_turn(standing, machine);
     }
 
     /// The function has answered at `node`.
@@ -107,15 +118,18 @@ impl World<'_> {
         }
     }
 
-    /// Everything that runs at `machine` is lost.
+    /// Everything that runs or waits at `machine` is lost.
     fn lose_all(&mut self, machine: MachineId) {
         let now = self.queue.now();
         let member = self.fleet.member(machine);
         member.meter(now);
-        for place in member.processor.stop(now) {
-            if let Some(id) = self.calls.at(place) {
-                self.answer(id, Outcome::Lost);
-            }
+        member.lost_at = Some(now);
+        let running = member.processor.stop(now);
+        let waiting = self.lose_waiting(machine);
+        let running = running.into_iter().filter_map(|place| self.calls.at(place));
+        for id in running.chain(waiting).collect::<Vec<_>>() {
+            self.take_standing(id);
+            self.answer(id, Outcome::Lost);
         }
     }
 }

@@ -105,6 +105,8 @@ pub struct Function {
     pub bytes: [u32; 2],
     /// Whether a second copy does no harm.
     pub idempotent: bool,
+    /// How long its clients wait.
+    pub deadline: Option<Duration>,
 }
 
 /// The distribution of demand.

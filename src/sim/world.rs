@@ -39,6 +39,12 @@ pub(super) enum Event {
     Answered(CallId),
     /// The sidecar that waits learns that nothing ran.
     Refused(CallId),
+    /// The sidecar that waits learns that the node has no room.
+    Full(CallId),
+    /// A call that waits for its turn can no longer start in time.
+    WaitedOut(CallId),
+    /// The client of a call gives up.
+    Deadline(CallId),
     /// An invocation that is not answered by now takes long.
     Late(CallId),
     /// The node of this frame learns that nobody waits any more.
@@ -128,9 +134,14 @@ impl<'a> World<'a> {
             Event::Started(id) => self.execute(id),
             Event::Finish { machine, epoch } => self.handle_finish(machine, epoch),
             Event::Answered(id) => self.handle_answer(id),
-            Event::Refused(id) => self.handle_refusal(id),
+            Event::Refused(id) => self.move_on(id, Outcome::Unreachable),
+            Event::Full(id) => self.move_on(id, Outcome::Cancelled),
+            Event::WaitedOut(id) => self.handle_waited_out(id),
+            Event::Deadline(id) => self.handle_deadline(id),
             Event::Late(id) => self.handle_late(id),
-            Event::Cancelled { id, frame } => self.cancel(id, usize::from(frame)),
+            Event::Cancelled { id, frame } => {
+                self.cancel(id, usize::from(frame), Outcome::Cancelled)
+            }
             Event::Fault { index, begins } => self.handle_fault(index, begins),
         }
     }
@@ -179,7 +190,7 @@ impl<'a> World<'a> {
     }
 
     /// Has the scheduler of the node that holds the call decide, and carries that out.
-    fn place(&mut self, id: CallId) {
+    pub(super) fn place(&mut self, id: CallId) {
         let now = self.queue.now();
         let Some(call) = self.calls.get(id) else { return };
         let Some(frame) = call.frames.last() else { return };
@@ -310,8 +321,10 @@ impl<'a> World<'a> {
             let silent = self.fleet.members[*runner as usize].ails.silent;
             silent <= 0.0 || self.chance.random::<f64>() >= silent
         });
-        let direct = said.filter(|(runner, _)| *runner == asked).map(|(_, report)| report);
-        let seen = said.filter(|(runner, _)| *runner != asked);
+        // Of an invocation that did not run, the node asked tells its load only.
+        let direct = |runner| runner == asked && outcome != Outcome::Cancelled;
+        let seen = said.filter(|(runner, _)| !direct(*runner));
+        let direct = said.filter(|(runner, _)| direct(*runner)).map(|(_, report)| report);
         let ran = seen.and_then(|(runner, report)| Some((self.fleet.slot_of(runner)?, report)));
         if let Some(ticket) = ticket {
             let scheduler = &mut self.fleet.member(node).scheduler;
@@ -320,18 +333,19 @@ impl<'a> World<'a> {
     }
 
     /// How long the sidecar that sent a call to `node` waits to hear that it is not there.
-    fn way_back(&mut self, id: CallId, node: MachineId) -> Nanos {
+    pub(super) fn way_back(&mut self, id: CallId, node: MachineId) -> Nanos {
         let Some(call) = self.calls.get(id) else { return 0 };
         let waiting = call.frames.last().map(|frame| frame.node);
         waiting.map_or(0, |waiting| self.transit(node, waiting, 0))
     }
 
     /// Nothing ran where it was sent: it is placed again by the node that sent it.
-    fn handle_refusal(&mut self, id: CallId) {
+    fn move_on(&mut self, id: CallId, outcome: Outcome) {
         if self.drop_cancelled(id) {
             return;
         }
         let Some(call) = self.calls.get(id) else { return };
+        let load = call.ran.take();
         let Some(frame) = call.frames.last_mut() else {
             call.outcome = Outcome::Failed;
             return self.end(id);
@@ -341,7 +355,7 @@ impl<'a> World<'a> {
         let ticket = frame.ticket.take();
         call.path.retain(|passed| *passed != node);
         let second_fails = call.second && call.frames.len() == 1;
-        self.learn(node, asked, ticket, Outcome::Unreachable, None);
+        self.learn(node, asked, ticket, outcome, load);
         if second_fails {
             self.give_up_second(id);
             return;

@@ -114,6 +114,7 @@ pub(super) struct Function {
     pub(super) answer_bytes: u32,
     #[serde(default)]
     pub(super) idempotent: bool,
+    pub(super) deadline_ms: Option<f64>,
 }
 
 /// One of the distributions.

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::sim::scenario::{Load, LoadKind};
+use crate::sim::scenario::{Function, Load, LoadKind};
 use crate::sim::{Run, Sample, Trial};
 
+/// Most functions that are told apart; of a trace with more, the samples tell.
+const FUNCTIONS_TOLD_MAX: usize = 10;
 /// How long after a change of the number of clients its effect is told apart.
 const AFTER_STEP: Duration = Duration::from_secs(10);
 
@@ -32,9 +34,30 @@ pub(super) struct Row {
     pub(super) warm_up_p95_ms: Option<f64>,
     /// Equal for equal trials.
     pub(super) trace_hash: String,
+    /// Second copies sent.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) second_copies: u64,
+    /// Where there are several: what came of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) functions: Vec<FunctionRow>,
     /// Where the number of clients changes: what came of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) phases: Vec<Phase>,
+}
+
+/// One of several functions, of invocations issued after the warm-up.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct FunctionRow {
+    pub(super) name: String,
+    pub(super) p50_ms: Option<f64>,
+    pub(super) p95_ms: Option<f64>,
+    pub(super) p99_ms: Option<f64>,
+    pub(super) failed: u64,
+    pub(super) samples: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Invocations issued in one stretch of a trial.
@@ -48,8 +71,8 @@ pub(super) struct Phase {
 impl Row {
     pub(super) fn new(trial: &Trial<'_>, run: &Run) -> Self {
         let warm_up = trial.scenario.length.warm_up;
-        let warm = Latencies::of(&run.samples, |issued| issued >= warm_up);
-        let cold = Latencies::of(&run.samples, |issued| issued < warm_up);
+        let warm = Latencies::of(&run.samples, |sample| sample.issued >= warm_up);
+        let cold = Latencies::of(&run.samples, |sample| sample.issued < warm_up);
         Self {
             scenario: trial.scenario.name.clone(),
             cell: trial.cell.name.clone(),
@@ -65,6 +88,8 @@ impl Row {
             samples: warm.0.len() as u64,
             warm_up_p95_ms: cold.quantile_ms(0.95),
             trace_hash: format!("{:016x}", run.trace_hash),
+            second_copies: run.hedges[0],
+            functions: functions(trial, &run.samples),
             phases: phases(trial.load, &run.samples),
         }
     }
@@ -74,9 +99,9 @@ impl Row {
 struct Latencies(Vec<Duration>);
 
 impl Latencies {
-    /// Those of invocations whose time of issue is `wanted`.
-    fn of(samples: &[Sample], wanted: impl Fn(Duration) -> bool) -> Self {
-        let good = samples.iter().filter(|sample| sample.good && wanted(sample.issued));
+    /// Those that are `wanted`.
+    fn of(samples: &[Sample], wanted: impl Fn(&Sample) -> bool) -> Self {
+        let good = samples.iter().filter(|sample| sample.good && wanted(sample));
         let mut took: Vec<Duration> = good.map(|sample| sample.took).collect();
         took.sort_unstable();
         Self(took)
@@ -88,6 +113,27 @@ impl Latencies {
         let took = self.0.get(rank.saturating_sub(1))?;
         Some(rounded(took.as_secs_f64() * 1e3))
     }
+}
+
+fn functions(trial: &Trial<'_>, samples: &[Sample]) -> Vec<FunctionRow> {
+    let functions = &trial.cell.functions;
+    if functions.len() < 2 || functions.len() > FUNCTIONS_TOLD_MAX {
+        return Vec::new();
+    }
+    let warm_up = trial.scenario.length.warm_up;
+    let row = |(i, function): (usize, &Function)| {
+        let own = |s: &Sample| usize::from(s.function) == i && s.issued >= warm_up;
+        let latencies = Latencies::of(samples, own);
+        FunctionRow {
+            name: function.name.to_string(),
+            p50_ms: latencies.quantile_ms(0.5),
+            p95_ms: latencies.quantile_ms(0.95),
+            p99_ms: latencies.quantile_ms(0.99),
+            failed: samples.iter().filter(|sample| own(sample) && !sample.good).count() as u64,
+            samples: latencies.0.len() as u64,
+        }
+    };
+    functions.iter().enumerate().map(row).collect()
 }
 
 /// The first seconds after each change, and the rest up to the next one.
@@ -102,7 +148,8 @@ fn phases(load: &Load, samples: &[Sample]) -> Vec<Phase> {
         let settled = from.saturating_add(AFTER_STEP).min(until);
         for (from, until) in [(from, settled), (settled, until)] {
             if from < until {
-                let latencies = Latencies::of(samples, |issued| (from..until).contains(&issued));
+                let latencies =
+                    Latencies::of(samples, |sample| (from..until).contains(&sample.issued));
                 phases.push(Phase {
                     from_s: from.as_secs_f64(),
                     p50_ms: latencies.quantile_ms(0.5),

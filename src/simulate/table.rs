@@ -120,6 +120,8 @@ pub(super) mod tests {
             samples: 10,
             warm_up_p95_ms: None,
             trace_hash: "0".repeat(16),
+            second_copies: 0,
+            functions: Vec::new(),
             phases: Vec::new(),
         }
     }

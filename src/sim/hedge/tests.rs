@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::super::contender::Extras;
 use super::super::scenario::{
     Cell, ConfigText, Demand, Entry, EntryShares, Fault, FaultKind, Function, Length, Load,
     LoadKind, Machine, Network, Rate, Scenario,
@@ -33,6 +34,7 @@ fn scenario(fault: Option<FaultKind>, idempotent: bool) -> Scenario {
         demand: Demand::Lognormal(50 * MILLISECOND, 0.3),
         cold_start: None,
         bytes: [1000, 1000],
+        deadline: None,
         idempotent,
     };
     let fault = fault.map(|kind| Fault {
@@ -93,7 +95,7 @@ fn quantile(run: &Run, q: f64) -> f64 {
 }
 
 fn contender(mode: Mode, selection: Selection) -> Contender {
-    Contender::Hopwise(mode, DynamicRule::Adaptive, selection)
+    Contender::Hopwise(mode, DynamicRule::Adaptive, selection, Extras::default())
 }
 
 const DECENTRALIZED: Mode = Mode::Fixed(Architecture::Decentralized);

@@ -72,6 +72,11 @@ fn functions(raw: &[raw::Function], key: &str, notes: &mut Notes) -> Vec<Functio
             }),
             bytes: [raw.request_bytes, raw.answer_bytes],
             idempotent: raw.idempotent,
+            deadline: raw.deadline_ms.map(|ms| {
+                let key = format!("{place}.deadline_ms");
+                let deadline = notes.milliseconds(&key, ms);
+                notes.some_time(&key, deadline)
+            }),
             name: name.ok()?,
         })
     };

@@ -95,7 +95,8 @@ fn policies(names: Option<&[String]>, notes: &mut Notes) -> Vec<Contender> {
 pub(super) fn policy(name: &str) -> Result<Contender, Problem> {
     name.parse().map_err(|()| {
         let known = Contender::all().iter().map(Contender::to_string).collect::<Vec<_>>();
-        let remedy = format!("write one of {}", known.join(", "));
+        let known = known.join(", ");
+        let remedy = format!("write one of {known}; those of hopwise may end in +hedge or +queue");
         Problem::new("policy", name, "is not a policy known here", remedy)
     })
 }
