@@ -208,7 +208,7 @@ impl Placing<'_> {
             // What was sent here to run has nowhere else to go from here.
             let ordered = self.call.stage == Stage::Execute;
             let last = ordered || avoid.contains(&attempt.target);
-            let (mut attempt, sent) = match self.take_turn(&mut attempt).await {
+            let (mut attempt, sent) = match self.take_turn(&mut attempt, last).await {
                 Ok(()) => self.send(attempt, outbound, left, late_at, &avoid).await,
                 Err(NoTurn::Full) => (attempt, Err(Failure::Full(Some(Box::new(outbound))))),
                 Err(NoTurn::Late) => return Err(refused_over(outbound, deadline_passed()).await),

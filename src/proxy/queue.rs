@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use crate::scheduling::queue::Place;
+use crate::scheduling::route::Stage;
 use crate::state::State;
 use crate::turns::Asked;
 
@@ -49,12 +50,17 @@ impl Drop for Waiting<'_> {
 }
 
 impl Placing<'_> {
-    /// Waits until `attempt` may run, if it is this node that is to run it.
-    pub(super) async fn take_turn(&self, attempt: &mut Attempt) -> Result<(), NoTurn> {
+    /// Waits until `attempt` may run, if it is this node that is to run it. Nobody waits twice, so
+    /// the `last` attempt runs at once or not at all.
+    pub(super) async fn take_turn(&self, attempt: &mut Attempt, last: bool) -> Result<(), NoTurn> {
         let snapshot = &self.call.snapshot;
         let here = attempt.target == snapshot.site.here;
         if !snapshot.site.policy.queue.enabled || !here || self.call.asynchronous {
             return Ok(());
+        }
+        if last && self.call.stage != Stage::Execute {
+            let runs = self.takes_turn_at_once(attempt);
+            return if runs { Ok(()) } else { Err(self.refuse_turn(NoTurn::Full)) };
         }
         let state = &self.context.state;
         let (asked, start_by) = state.ask_turn(snapshot, self.call.function, self.call.deadline);

@@ -28,6 +28,7 @@ impl World<'_> {
         let Some(frame) = call.frames.last_mut() else { return };
         frame.begun = now;
         let (node, deadline) = (frame.node, call.deadline.map(Fleet::now));
+        let again = frame.avoid.contains(&node);
         let name = self.trial.cell.functions[usize::from(call.function)].name;
         let member = self.fleet.member(node);
         let rule = member.site.policy.queue;
@@ -36,6 +37,8 @@ impl World<'_> {
         }
         let start_by = member.scheduler.start_by(&rule, name, deadline, Fleet::now(now));
         let bounds = rule.bounds(member.processor.cores());
+        // Nobody waits twice at the same node.
+        let bounds = if again { Bounds { waiting: 0, ..bounds } } else { bounds };
         match member.turns.enter(bounds, start_by, id) {
             Admission::Runs(_) => {
                 call.turn = Standing::Runs;

@@ -1,5 +1,7 @@
 //! The shell as a whole; its parts have tests beside them.
 
+mod turns;
+
 use std::path::Path;
 
 use super::read::{Study, read};
