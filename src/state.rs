@@ -15,7 +15,6 @@ use crate::metrics::{Metrics, StepKind};
 use crate::problem::Problem;
 use crate::record::{Core, Recorder};
 use crate::scheduling::estimate::LoadReport;
-use crate::scheduling::queue::Bounds;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Step, Ticket};
 use crate::scheduling::{FunctionName, Time};
 use crate::topology::Slot;
@@ -183,8 +182,7 @@ impl State {
     /// Lets an invocation run at this node's gateway if it need not wait.
     pub fn ask_turn_at_once(&self, snapshot: &Snapshot) -> bool {
         let bounds = snapshot.site.policy.queue.bounds(cores());
-        let asked = self.turns.ask(Bounds { waiting: 0, ..bounds }, self.now());
-        matches!(asked, Asked::Runs)
+        self.turns.ask_at_once(bounds)
     }
 
     /// Ends the turn of an invocation that ran here, and begins the next.

@@ -35,6 +35,11 @@ impl Turns {
         }
     }
 
+    /// Lets somebody run if it need not wait.
+    pub fn ask_at_once(&self, bounds: Bounds) -> bool {
+        self.queue().enter_at_once(bounds)
+    }
+
     /// Ends the turn of one that ran.
     pub fn end(&self, bounds: Bounds, now: Time) {
         let mut queue = self.queue();

@@ -116,16 +116,23 @@ impl<T> Queue<T> {
         self.waiting.len()
     }
 
+    /// Whether somebody who does not wait may run; if so, it does.
+    pub fn enter_at_once(&mut self, bounds: Bounds) -> bool {
+        let runs = self.running < bounds.running && self.waiting.is_empty();
+        self.running += u32::from(runs);
+        runs
+    }
+
     /// Lets `who` run, or wait to start by `start_by`. Nobody who comes overtakes those that wait:
     /// where somebody waits, all cores are in use or about to be.
     pub fn enter(&mut self, bounds: Bounds, start_by: Time, who: T) -> Admission<T> {
-        if self.running < bounds.running && self.waiting.is_empty() {
-            self.running += 1;
+        if self.enter_at_once(bounds) {
             return Admission::Runs(who);
         }
         let place = Place { start_by, serial: self.entered };
         let full = self.waiting.len() >= bounds.waiting as usize;
-        if full && self.waiting.last_key_value().is_none_or(|(last, _)| *last <= place) {
+        let most_patient = self.waiting.last_key_value().is_none_or(|(last, _)| *last <= place);
+        if full && (most_patient || bounds.waiting == 0) {
             return Admission::Full(who);
         }
         let out = if full { self.waiting.pop_last().map(|(_, out)| out) } else { None };

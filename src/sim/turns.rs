@@ -37,8 +37,14 @@ impl World<'_> {
         }
         let start_by = member.scheduler.start_by(&rule, name, deadline, Fleet::now(now));
         let bounds = rule.bounds(member.processor.cores());
-        // Nobody waits twice at the same node.
-        let bounds = if again { Bounds { waiting: 0, ..bounds } } else { bounds };
+        if again {
+            // Nobody waits twice at the same node.
+            if !member.turns.enter_at_once(bounds) {
+                return self.refuse_turn(id, false);
+            }
+            call.turn = Standing::Runs;
+            return self.begin(id);
+        }
         match member.turns.enter(bounds, start_by, id) {
             Admission::Runs(_) => {
                 call.turn = Standing::Runs;

@@ -57,6 +57,19 @@ fn the_one_that_could_have_waited_longest_goes() {
 }
 
 #[test]
+fn who_does_not_wait_takes_nobodys_place() {
+    let mut queue = busy();
+    wait(&mut queue, 9.0, "waits");
+    assert!(!queue.enter_at_once(TWO), "both cores are in use");
+    queue.end();
+    assert!(!queue.enter_at_once(TWO), "it is the turn of another");
+    assert_eq!(queue.enter(Bounds { waiting: 0, ..TWO }, at(1.0), "x"), Admission::Full("x"));
+    assert_eq!(queue.next(TWO, at(1.0)), Some(Turn::Runs("waits")));
+    queue.end();
+    assert!(queue.enter_at_once(TWO));
+}
+
+#[test]
 fn it_is_too_late_for_some() {
     let mut queue = busy();
     wait(&mut queue, 2.0, "two");
@@ -172,7 +185,8 @@ impl Model {
             }
             Admission::Full(_) => {
                 assert!(self.waiting.len() >= self.bounds.waiting as usize);
-                assert!(least(&self.waiting).is_none_or(|last| last < (start_by_s, who)));
+                let patient = least(&self.waiting).is_none_or(|last| last < (start_by_s, who));
+                assert!(patient || self.bounds.waiting == 0);
             }
             Admission::Waits(place, out) => {
                 if let Some(out) = out {
