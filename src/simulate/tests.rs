@@ -1,12 +1,16 @@
 //! The shell as a whole; its parts have tests beside them.
 
+mod bounds;
+mod queueing;
 mod turns;
+mod whole;
 
 use std::path::Path;
 
 use super::read::{Study, read};
-use super::run::{Settings, run};
+use super::run::{self, Settings};
 use super::{Filter, TESTBED, grid, samples, table};
+use crate::sim::{self, Run};
 
 /// A small scenario; what a test adds begins in line 11.
 pub(super) const SMALL: &str = "\
@@ -26,6 +30,37 @@ policies: [federated+predictive, clairvoyant]
 pub(super) fn study(more: &str) -> Study {
     let text = format!("{SMALL}{more}");
     read(&text, Path::new("")).unwrap_or_else(|problems| panic!("{text}: {problems:#?}"))
+}
+
+/// What `text` describes.
+fn study_of(text: &str) -> Study {
+    read(text, Path::new("")).unwrap_or_else(|problems| panic!("{text}: {problems:#?}"))
+}
+
+/// One node, and whoever calls it.
+fn one_node(cores: u16, functions: &str, load: &str, more: &str) -> Study {
+    study_of(&format!(
+        "name: one
+nodes: [{{id: only, role: edge-controller, zone: A, cores: {cores}}}]
+delays_ms: {{within_zone: 1, between_zones: 1, to_cloud: 1}}
+functions: [{functions}]
+entries: [{{name: single, node: only}}]
+loads: {{{load}}}
+{more}"
+    ))
+}
+
+/// The first trial of `study` under `policy`.
+fn run(study: &Study, policy: &str, seed: u64) -> Run {
+    let filter =
+        Filter { policies: vec![policy.to_owned()], seeds: vec![seed], ..Filter::default() };
+    sim::run(&grid::trials(study, &filter).unwrap()[0], &mut |_, _| {})
+}
+
+/// How long answers took on average, in seconds.
+fn mean_s(run: &Run) -> f64 {
+    let sum: f64 = run.samples.iter().map(|sample| sample.took.as_secs_f64()).sum();
+    sum / run.samples.len() as f64
 }
 
 #[test]
@@ -104,7 +139,7 @@ fn the_number_of_threads_changes_nothing() {
     let trials = grid::trials(&study, &Filter::default()).unwrap();
     let outcomes = [1, 4].map(|threads| {
         let threads = std::num::NonZeroUsize::new(threads);
-        run(&trials, &Settings { threads, keep_samples: true, progress: false })
+        run::run(&trials, &Settings { threads, keep_samples: true, progress: false })
     });
     let rows = outcomes.each_ref().map(|o| o.iter().map(|o| o.row.clone()).collect::<Vec<_>>());
     assert_eq!(rows[0].len(), trials.len());
@@ -120,7 +155,7 @@ fn samples_become_lines_of_csv() {
     let filter = Filter { seeds: vec![3], ..Filter::default() };
     let trials = &grid::trials(&study, &filter).unwrap()[..1];
     let mut outcomes =
-        run(trials, &Settings { threads: None, keep_samples: true, progress: false });
+        run::run(trials, &Settings { threads: None, keep_samples: true, progress: false });
     let node = |id| study.scenario.snapshot.site.topology.index_of(id).unwrap();
     let sample = crate::sim::Sample {
         issued: std::time::Duration::from_millis(1500),

@@ -3,29 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::sim::{self, Run, Sample, Trial};
-
-/// One node with one core, and whoever calls it.
-fn one_node(functions: &str, load: &str, more: &str) -> Study {
-    let text = format!(
-        "name: one
-nodes: [{{id: only, role: edge-controller, zone: A, cores: 1}}]
-delays_ms: {{within_zone: 1, between_zones: 1, to_cloud: 1}}
-functions: [{functions}]
-entries: [{{name: single, node: only}}]
-loads: {{{load}}}
-length: {{invocations: 0, seconds: 20, warm_up_seconds: 0}}
-{more}"
-    );
-    read(&text, Path::new("")).unwrap_or_else(|problems| panic!("{text}: {problems:#?}"))
-}
-
-fn run(study: &Study, policy: &str, seed: u64) -> Run {
-    let filter =
-        Filter { policies: vec![policy.to_owned()], seeds: vec![seed], ..Filter::default() };
-    let trials: Vec<Trial<'_>> = grid::trials(study, &filter).unwrap();
-    sim::run(&trials[0], &mut |_, _| {})
-}
+use crate::sim::Sample;
 
 const SHARED: &str = "decentralized+predictive";
 const QUEUED: &str = "decentralized+predictive+queue";
@@ -37,9 +15,10 @@ fn took_ms(run: &Run) -> Vec<u128> {
 #[test]
 fn those_that_wait_start_one_after_the_other() {
     let three = one_node(
+        1,
         "{name: f, demand: {constant_ms: 100}}",
         "closed: {concurrency: [3]}",
-        "hopwise: {queue: {running: 1}}\n",
+        "hopwise: {queue: {running: 1}}\nlength: {invocations: 0, seconds: 20, warm_up_seconds: 0}",
     );
     let queued = took_ms(&run(&three, QUEUED, 1));
     assert_eq!(queued[..3], [100, 200, 300], "each starts when the one before it ends");
@@ -52,9 +31,10 @@ fn those_that_wait_start_one_after_the_other() {
 #[test]
 fn what_finds_no_room_fails_at_once() {
     let crowd = one_node(
+        1,
         "{name: f, demand: {constant_ms: 100}}",
         "closed: {concurrency: [5]}",
-        "hopwise: {queue: {waiting: 1}}\n",
+        "hopwise: {queue: {waiting: 1}}\nlength: {invocations: 0, seconds: 20, warm_up_seconds: 0}",
     );
     let run = run(&crowd, QUEUED, 1);
     let (good, bad): (Vec<&Sample>, Vec<&Sample>) =
@@ -67,9 +47,10 @@ fn what_finds_no_room_fails_at_once() {
 #[test]
 fn nobody_waits_longer_than_the_rule_says() {
     let crowd = one_node(
+        1,
         "{name: f, demand: {constant_ms: 100}}",
         "open: {rate: [20]}",
-        "hopwise: {queue: {wait_ms: 1000}}\n",
+        "hopwise: {queue: {wait_ms: 1000}}\nlength: {invocations: 0, seconds: 20, warm_up_seconds: 0}",
     );
     let run = run(&crowd, QUEUED, 1);
     let good = run.samples.iter().filter(|sample| sample.good).count();
@@ -84,9 +65,10 @@ fn nobody_waits_longer_than_the_rule_says() {
 #[test]
 fn who_is_not_answered_by_the_deadline_goes_and_takes_the_work_along() {
     let hopeless = one_node(
+        1,
         "{name: f, demand: {constant_ms: 500}, deadline_ms: 200}",
         "closed: {concurrency: [1]}",
-        "",
+        "length: {invocations: 0, seconds: 20, warm_up_seconds: 0}",
     );
     for policy in [SHARED, QUEUED, "clairvoyant"] {
         let run = run(&hopeless, policy, 1);
