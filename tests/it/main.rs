@@ -7,4 +7,5 @@ mod hedge;
 mod manage;
 mod queue;
 mod record;
+mod simulate;
 mod support;

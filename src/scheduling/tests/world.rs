@@ -70,7 +70,8 @@ impl World {
                 check(self, &call, &decision);
                 self.pending.extend(decision.ticket.take());
             }
-            50..85 => self.settle_one(),
+            50..55 => self.hold_or_resume_one(),
+            55..85 => self.settle_one(),
             85..95 => self.now = self.now + Duration::from_millis(self.rng.random_range(0..3000)),
             95..97 => self.scheduler.tick(self.now),
             97 => self.reload(),
@@ -81,6 +82,35 @@ impl World {
 
     pub(super) fn decide(&mut self, call: &Call) -> Decision {
         self.scheduler.decide(&self.site, &call.invocation(), call.cpu_share, self.now)
+    }
+
+    /// One call under way, if it runs here, waits for its turn from now on, or no longer.
+    fn hold_or_resume_one(&mut self) {
+        let Some(last) = self.pending.len().checked_sub(1) else { return };
+        let ticket = &mut self.pending[self.rng.random_range(0..=last)];
+        match ticket.run {
+            Run::Held => self.scheduler.resume(ticket, self.now),
+            Run::Here(_) | Run::Elsewhere => self.scheduler.hold(ticket, self.now),
+        }
+    }
+
+    /// What a node may say of itself, if it is out of its mind.
+    fn random_report(&mut self, took: Duration) -> LoadReport {
+        let time = |rng: &mut Pcg64| match rng.random_range(0..10) {
+            0..4 => None,
+            4..7 => Some(took / 2),
+            7 => Some(Duration::ZERO),
+            8 => Some(Duration::from_nanos(rng.random())),
+            _ => Some(Duration::MAX),
+        };
+        let rng = &mut self.rng;
+        LoadReport {
+            in_flight: if rng.random() { rng.random() } else { rng.random_range(0..9) },
+            cores: if rng.random() { rng.random() } else { rng.random_range(0..9) },
+            execution: time(rng),
+            service: time(rng),
+            pace_milli: rng.random(),
+        }
     }
 
     /// One call under way ends, somehow.
@@ -97,13 +127,8 @@ impl World {
             _ => Outcome::Cancelled,
         };
         let took = Duration::from_micros(self.rng.random_range(0..5_000_000));
-        let report = self.rng.random_bool(0.7).then(|| LoadReport {
-            in_flight: self.rng.random(),
-            cores: self.rng.random(),
-            execution: self.rng.random_bool(0.5).then_some(took / 2),
-            service: self.rng.random_bool(0.5).then_some(took / 4),
-            pace_milli: self.rng.random(),
-        });
+        let said = self.random_report(took);
+        let report = self.rng.random_bool(0.7).then_some(said);
         // Threads read the clock before they take their turn, so time may run back a little.
         let end = ticket.started() + took;
         self.now = self.now.max(end);
