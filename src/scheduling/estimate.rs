@@ -15,6 +15,9 @@ use super::window::Window;
 pub const UNREACHABLE_PAUSE_MIN: Duration = Duration::from_millis(500);
 /// The longest such pause.
 pub const UNREACHABLE_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How long others wait for the one that tries such a node again: longer than it takes to give up
+/// connecting, as configured by default.
+const TRIAL_LIFE: Duration = Duration::from_secs(3);
 
 /// How long a node's word on its load counts, less and less; then it is taken to be idle.
 pub const REPORT_LIFE: Duration = Duration::from_secs(10);
@@ -74,11 +77,18 @@ pub struct NodeEstimate {
 struct Pause {
     noted: Time,
     length: Duration,
+    /// When the one invocation was sent that tries the node again.
+    trial: Option<Time>,
 }
 
 impl Pause {
     fn until(self) -> Time {
         self.noted + self.length
+    }
+
+    /// Whether somebody finds out at the moment, so that others need not.
+    fn is_on_trial(self, now: Time) -> bool {
+        self.trial.is_some_and(|sent| now.since(sent) < TRIAL_LIFE)
     }
 }
 
@@ -103,7 +113,7 @@ impl NodeEstimate {
 
     /// Whether the node is left alone for now because it could not be reached.
     pub fn is_unreachable(&self, now: Time) -> bool {
-        self.unreachable.is_some_and(|pause| now < pause.until())
+        self.unreachable.is_some_and(|pause| now < pause.until() || pause.is_on_trial(now))
     }
 
     /// Invocations believed to be there: what it has from us, or what it said when that is more.
@@ -126,6 +136,12 @@ impl NodeEstimate {
 
     /// Notes that an invocation was sent there.
     pub(super) fn mark_sent(&mut self, stage: Stage, now: Time) {
+        if let Some(pause) = &mut self.unreachable
+            && now >= pause.until()
+            && !pause.is_on_trial(now)
+        {
+            pause.trial = Some(now);
+        }
         if stage == Stage::Schedule {
             self.placing += 1;
             return;
@@ -158,7 +174,14 @@ impl NodeEstimate {
             Some(pause) => (pause.length * 2).min(UNREACHABLE_PAUSE_MAX),
             None => UNREACHABLE_PAUSE_MIN,
         };
-        self.unreachable = Some(Pause { noted: now, length });
+        self.unreachable = Some(Pause { noted: now, length, trial: None });
+    }
+
+    /// Notes that an attempt begun at `started` ended without telling whether the node is there.
+    pub(super) fn mark_untold(&mut self, started: Time) {
+        if let Some(pause) = &mut self.unreachable {
+            pause.trial = pause.trial.filter(|sent| *sent != started);
+        }
     }
 
     /// Notes an answer: the node is there, and this is what it said.
@@ -209,6 +232,24 @@ mod tests {
         node.mark_answered(None, Duration::ZERO, now);
         node.mark_unreachable(now, now);
         assert_eq!(node.unreachable.unwrap().length, UNREACHABLE_PAUSE_MIN);
+    }
+
+    #[test]
+    fn one_invocation_finds_out_for_all() {
+        let mut node = NodeEstimate::new(SLOT);
+        let secs = Time::from_secs_f64;
+        node.mark_unreachable(secs(1.0), secs(1.0));
+        assert!(!node.is_unreachable(secs(1.5)));
+        node.mark_sent(Stage::Execute, secs(1.6));
+        assert!(node.is_unreachable(secs(1.7)), "it is being tried");
+        assert!(!node.is_unreachable(secs(1.6) + TRIAL_LIFE), "it takes too long to wait for");
+        node.mark_untold(secs(1.0));
+        assert!(node.is_unreachable(secs(1.7)), "that was another");
+        node.mark_untold(secs(1.6));
+        assert!(!node.is_unreachable(secs(1.7)), "it was broken off, so the next one tries");
+        node.mark_sent(Stage::Execute, secs(1.7));
+        node.mark_answered(None, Duration::ZERO, secs(1.8));
+        assert!(!node.is_unreachable(secs(1.8)));
     }
 
     #[test]

@@ -205,9 +205,12 @@ impl<R: Rng> Scheduler<R> {
                         estimate.peak.record(took, now);
                     }
                 }
-                Outcome::Lost => estimate.mark_success(false),
+                Outcome::Lost => {
+                    estimate.mark_success(false);
+                    estimate.mark_untold(ticket.started);
+                }
                 Outcome::Unreachable => estimate.mark_unreachable(ticket.started, now),
-                Outcome::Cancelled => {}
+                Outcome::Cancelled => estimate.mark_untold(ticket.started),
             }
         }
         if ticket.entry && ticket.timed && outcome == Outcome::Good {

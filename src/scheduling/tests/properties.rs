@@ -99,16 +99,14 @@ fn check_target(world: &World, call: &Call, decision: &Decision) {
     };
     assert_ne!(node, world.site.here);
     assert!(!call.avoid.contains(&node), "tried before");
-    let slot = world.site.topology.node(node).slot;
-    assert!(!world.scheduler.estimate(slot).unwrap().is_unreachable(world.now), "unreachable");
+    assert!(!world.down.contains(&node), "unreachable");
 }
 
 /// Giving up means that every node was tried or cannot be reached, where all are looked at.
 fn check_last_resort(world: &World, call: &Call) {
     let nodes = world.site.topology.everyone();
     for node in nodes.iter().filter(|_| nodes.len() <= target::CANDIDATES_MAX) {
-        let slot = world.site.topology.node(*node).slot;
-        let down = world.scheduler.estimate(slot).unwrap().is_unreachable(world.now);
+        let down = world.down.contains(node);
         assert!(down || call.avoid.contains(node), "{node:?} was left");
     }
 }

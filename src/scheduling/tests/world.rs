@@ -9,6 +9,8 @@ pub(super) struct World {
     pub(super) site: Site,
     pub(super) now: Time,
     pub(super) pending: Vec<Ticket>,
+    /// Nodes that were not to be used when the last decision was made.
+    pub(super) down: Vec<NodeIndex>,
     newcomers: usize,
 }
 
@@ -56,6 +58,7 @@ impl World {
             site: Site { topology, here, policy },
             now: Time::ZERO,
             pending: Vec::new(),
+            down: Vec::new(),
             newcomers: nodes,
             rng,
         }
@@ -81,6 +84,12 @@ impl World {
     }
 
     pub(super) fn decide(&mut self, call: &Call) -> Decision {
+        let topology = &self.site.topology;
+        let down = |node: &NodeIndex| {
+            let estimate = self.scheduler.estimate(topology.node(*node).slot);
+            estimate.is_some_and(|estimate| estimate.is_unreachable(self.now))
+        };
+        self.down = topology.everyone().iter().copied().filter(down).collect();
         self.scheduler.decide(&self.site, &call.invocation(), call.cpu_share, self.now)
     }
 
