@@ -219,6 +219,7 @@ pub(super) struct Loads {
     pub(super) closed: Option<Closed>,
     pub(super) closed_steps: Option<Vec<Step>>,
     pub(super) open: Option<Open>,
+    pub(super) open_steps: Option<Vec<OpenStep>>,
     pub(super) bursts: Option<Bursts>,
     pub(super) diurnal: Option<Diurnal>,
     pub(super) replay: Option<Replay>,
@@ -246,6 +247,14 @@ pub(super) struct Step {
 #[serde(deny_unknown_fields)]
 pub(super) struct Open {
     pub(super) rate: Vec<f64>,
+}
+
+/// From when on there are how many invocations per second.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OpenStep {
+    pub(super) at_s: f64,
+    pub(super) rate: f64,
 }
 
 /// See [`crate::sim::scenario::Rate::Bursts`].

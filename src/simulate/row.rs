@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::sim::scenario::{Function, Load, LoadKind};
+use crate::sim::scenario::{Function, Load, LoadKind, Rate};
 use crate::sim::{Run, Sample, Trial};
 
 /// Most functions that are told apart; of a trace with more, the samples tell.
 const FUNCTIONS_TOLD_MAX: usize = 10;
-/// How long after a change of the number of clients its effect is told apart.
+/// How long after a change of the load its effect is told apart.
 const AFTER_STEP: Duration = Duration::from_secs(10);
 
 /// One trial. Quantiles are null where there is no answer to tell them from.
@@ -40,7 +40,7 @@ pub(super) struct Row {
     /// Where there are several: what came of each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) functions: Vec<FunctionRow>,
-    /// Where the number of clients changes: what came of it.
+    /// Where the load changes in steps: what came of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) phases: Vec<Phase>,
 }
@@ -138,13 +138,17 @@ fn functions(trial: &Trial<'_>, samples: &[Sample]) -> Vec<FunctionRow> {
 
 /// The first seconds after each change, and the rest up to the next one.
 fn phases(load: &Load, samples: &[Sample]) -> Vec<Phase> {
-    let LoadKind::Closed { phases: steps, .. } = &load.kind else { return Vec::new() };
+    let steps: Vec<Duration> = match &load.kind {
+        LoadKind::Closed { phases, .. } => phases.iter().map(|(from, _)| *from).collect(),
+        LoadKind::Open(Rate::Steps(steps)) => steps.iter().map(|(from, _)| *from).collect(),
+        LoadKind::Open(_) | LoadKind::Replay(_) => return Vec::new(),
+    };
     if steps.len() < 2 {
         return Vec::new();
     }
     let mut phases = Vec::new();
-    for (i, &(from, _)) in steps.iter().enumerate() {
-        let until = steps.get(i + 1).map_or(Duration::MAX, |(next, _)| *next);
+    for (i, &from) in steps.iter().enumerate() {
+        let until = steps.get(i + 1).copied().unwrap_or(Duration::MAX);
         let settled = from.saturating_add(AFTER_STEP).min(until);
         for (from, until) in [(from, settled), (settled, until)] {
             if from < until {
@@ -237,14 +241,16 @@ mod tests {
     fn steps_have_a_beginning_and_a_rest_each() {
         let secs = Duration::from_secs;
         let steps = vec![(secs(0), 1), (secs(60), 9), (secs(65), 1)];
-        let kind = LoadKind::Closed { phases: steps, think: Duration::ZERO };
-        let load = Load { concurrency: 9.0, kind };
+        let rates = steps.iter().map(|&(at, clients)| (at, f64::from(clients))).collect();
+        let closed = LoadKind::Closed { phases: steps, think: Duration::ZERO };
         let samples = [sample(9, 1, true), sample(10, 2, true), sample(64, 3, true)];
-        let phases = phases(&load, &samples);
-        let told: Vec<_> = phases.iter().map(|p| (p.from_s, p.p50_ms)).collect();
         let none = None;
         let expected =
             [(0.0, Some(1.0)), (10.0, Some(2.0)), (60.0, Some(3.0)), (65.0, none), (75.0, none)];
-        assert_eq!(told, expected);
+        for kind in [closed, LoadKind::Open(Rate::Steps(rates))] {
+            let phases = phases(&Load { concurrency: 9.0, kind }, &samples);
+            let told: Vec<_> = phases.iter().map(|p| (p.from_s, p.p50_ms)).collect();
+            assert_eq!(told, expected);
+        }
     }
 }

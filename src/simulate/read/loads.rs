@@ -17,6 +17,7 @@ pub(super) fn read(raw: &raw::Loads, folder: &Path, notes: &mut Notes) -> Vec<Lo
         ("closed", raw.closed.as_ref().map(|_| ())),
         ("closed_steps", raw.closed_steps.as_ref().map(|_| ())),
         ("open", raw.open.as_ref().map(|_| ())),
+        ("open_steps", raw.open_steps.as_ref().map(|_| ())),
         ("bursts", raw.bursts.as_ref().map(|_| ())),
         ("diurnal", raw.diurnal.as_ref().map(|_| ())),
         ("replay", raw.replay.as_ref().map(|_| ())),
@@ -26,6 +27,7 @@ pub(super) fn read(raw: &raw::Loads, folder: &Path, notes: &mut Notes) -> Vec<Lo
     loads.extend(raw.closed.iter().flat_map(|closed| self::closed(closed, notes)));
     loads.extend(raw.closed_steps.iter().flat_map(|steps| self::steps(steps, notes)));
     loads.extend(raw.open.iter().flat_map(|open| self::open(open, notes)));
+    loads.extend(raw.open_steps.iter().flat_map(|steps| self::open_steps(steps, notes)));
     loads.extend(raw.bursts.iter().map(|bursts| self::bursts(bursts, notes)));
     loads.extend(raw.diurnal.iter().map(|diurnal| self::diurnal(diurnal, notes)));
     loads.extend(raw.replay.iter().filter_map(|replay| trace::read(replay, folder, notes)));
@@ -57,18 +59,29 @@ fn steps(raw: &[raw::Step], notes: &mut Notes) -> Vec<Load> {
         let remedy = "begin with at_s: 0 and some clients";
         notes.note(key, "", "does not say how it begins", remedy);
     }
-    let mut phases: Vec<(Duration, u32)> = Vec::new();
-    for (i, step) in raw.iter().enumerate() {
-        let at = notes.seconds(&format!("{key}[{i}].at_s"), step.at_s);
-        if phases.last().is_some_and(|(before, _)| at <= *before) {
-            let fault = "is not after the step before";
-            notes.note(format!("{key}[{i}].at_s"), step.at_s, fault, "list steps in order of time");
-        }
-        phases.push((at, clients(&format!("{key}[{i}].clients"), step.clients, 0, notes)));
-    }
+    let times = times(key, raw.iter().map(|step| step.at_s), notes);
+    let clients = raw
+        .iter()
+        .enumerate()
+        .map(|(i, step)| clients(&format!("{key}[{i}].clients"), step.clients, 0, notes));
+    let phases: Vec<(Duration, u32)> = times.into_iter().zip(clients).collect();
     let most = phases.iter().map(|(_, clients)| *clients).max().unwrap_or(0);
     let kind = LoadKind::Closed { phases, think: Duration::ZERO };
     vec![Load { concurrency: f64::from(most), kind }]
+}
+
+/// When steps begin, each after the one before.
+fn times(key: &str, at_s: impl Iterator<Item = f64>, notes: &mut Notes) -> Vec<Duration> {
+    let mut times: Vec<Duration> = Vec::new();
+    for (i, at_s) in at_s.enumerate() {
+        let key = format!("{key}[{i}].at_s");
+        let at = notes.seconds(&key, at_s);
+        if times.last().is_some_and(|before| at <= *before) {
+            notes.note(key, at_s, "is not after the step before", "list steps in order of time");
+        }
+        times.push(at);
+    }
+    times
 }
 
 fn rate(key: &str, rate: f64, notes: &mut Notes) -> f64 {
@@ -94,6 +107,20 @@ fn open(raw: &raw::Open, notes: &mut Notes) -> Vec<Load> {
         Load { concurrency: rate, kind }
     };
     raw.rate.iter().enumerate().map(load).collect()
+}
+
+fn open_steps(raw: &[raw::OpenStep], notes: &mut Notes) -> Vec<Load> {
+    let key = "loads.open_steps";
+    if !raw.first().is_some_and(|step| step.at_s == 0.0 && step.rate > 0.0) {
+        let remedy = "begin with at_s: 0 and a rate above 0";
+        notes.note(key, "", "does not say how it begins", remedy);
+    }
+    let times = times(key, raw.iter().map(|step| step.at_s), notes);
+    let rates =
+        raw.iter().enumerate().map(|(i, step)| rate(&format!("{key}[{i}].rate"), step.rate, notes));
+    let steps: Vec<(Duration, f64)> = times.into_iter().zip(rates).collect();
+    let highest = steps.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
+    vec![Load { concurrency: highest, kind: LoadKind::Open(Rate::Steps(steps)) }]
 }
 
 fn bursts(raw: &raw::Bursts, notes: &mut Notes) -> Load {

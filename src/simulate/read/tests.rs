@@ -112,11 +112,13 @@ fn every_load() {
     let steps = LoadKind::Closed { phases, think: Duration::ZERO };
     let one = LoadKind::Closed { phases: vec![(secs(0), 9)], think: ms(5) };
     let bursts = Rate::Bursts { high: 40.0, low: 10.0, on: secs(1), off: secs(2) };
+    let rising = LoadKind::Open(Rate::Steps(vec![(secs(0), 2.5), (secs(60), 9.0)]));
     let diurnal = Rate::Diurnal { mean: 4.0, period: secs(60) };
     for (written, concurrency, expected) in [
         ("{closed: {concurrency: [2, 9], think_ms: 5}}", 9.0, one),
         ("{closed_steps: [{at_s: 0, clients: 5}, {at_s: 60, clients: 30}]}", 30.0, steps),
         ("{open: {rate: [2.5]}}", 2.5, LoadKind::Open(Rate::Steps(vec![(secs(0), 2.5)]))),
+        ("{open_steps: [{at_s: 0, rate: 2.5}, {at_s: 60, rate: 9}]}", 9.0, rising),
         ("{bursts: {high: 40, low: 10, on_s: 1, off_s: 2}}", 20.0, LoadKind::Open(bursts)),
         ("{diurnal: {mean: 4, period_s: 60}}", 4.0, LoadKind::Open(diurnal)),
     ] {
@@ -192,7 +194,7 @@ fn a_hot_spot_moves() {
 }
 
 /// What stands in [`SMALL`], what a test puts there, and how the problem with it begins.
-const BAD: [(&str, &str, &str); 29] = [
+const BAD: [(&str, &str, &str); 31] = [
     ("name: small", "name: small\nwhat: 1", "line 2: what: unknown field `what`, expected"),
     ("cores: 4", "cores: four", "line 3: nodes[0].cores: invalid type"),
     ("cores: 4", "cores: 0", "line 3: nodes[0].cores = 0: is out of range; write a number from 1"),
@@ -219,6 +221,12 @@ const BAD: [(&str, &str, &str); 29] = [
     (LOADS, "{}", "line 9: loads: says nothing; write exactly one of closed, closed_steps"),
     ("[2, 6]", "[0]", "line 9: loads.closed.concurrency[0] = 0: is out of range"),
     (LOADS, "{open: {rate: [0]}}", "line 9: loads.open.rate[0] = 0: is no invocation at all"),
+    (LOADS, "{open_steps: [{at_s: 0, rate: 0}]}", "line 9: loads.open_steps: does not say how"),
+    (
+        LOADS,
+        "{open_steps: [{at_s: 0, rate: 1}, {at_s: 0, rate: 2}]}",
+        "line 9: loads.open_steps[1].at_s = 0: is not after the step before",
+    ),
     (LOADS, "{closed_steps: [{at_s: 9, clients: 1}]}", "line 9: loads.closed_steps: does not say"),
     (LOADS, "{open: {rate: [1]}, closed: {concurrency: [1]}}", "line 9: loads = closed and open: "),
     ("clairvoyant", "oracle", "line 10: policies[1] = oracle: is not a policy known here; write"),
