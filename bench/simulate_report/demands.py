@@ -135,7 +135,7 @@ def below_reference(scenario, table, load_min=10, limit=2.5, limit_antagonist=4.
         f"`{plan.REFERENCE}` against `adaptive` in `{scenario}`",
         f"P95 of `{plan.REFERENCE}`, over P95 of `{plan.ADAPTIVE}`: at least {limit:g} from C = "
         f"{load_min} on, {limit_antagonist:g} with the antagonist. In parentheses: over P95 of "
-        "`clairvoyant`, which no scheduler can be expected to exceed.",
+        "`clairvoyant`, which sees everything but what an invocation will need.",
     )
     for place in table.places:
         if place[2] < load_min:

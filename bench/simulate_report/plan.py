@@ -1,7 +1,6 @@
 """What is run: scenarios with policies, and charts."""
 
 from dataclasses import dataclass
-from typing import Optional
 
 ARCHITECTURES = ["decentralized", "federated", "centralized"]
 SELECTIONS = ["weighted", "predictive", "least_request", "peak_ewma", "random"]
@@ -29,7 +28,15 @@ def all_with(selection):
 USUAL = [CLAIRVOYANT, REFERENCE, *all_with("predictive"), *all_with("weighted")]
 #: Where one trial is long.
 FEW = [CLAIRVOYANT, REFERENCE, *fixed("predictive"), ADAPTIVE]
-#: Everything there is.
+
+
+def with_extra(extra):
+    """Policies as they are, and with something that is switched off by default."""
+    policies = [*fixed("predictive"), ADAPTIVE]
+    return [CLAIRVOYANT, REFERENCE, *policies, *[f"{policy}+{extra}" for policy in policies]]
+
+
+#: Everything there is, without extras.
 EVERY = [
     CLAIRVOYANT,
     *[f"reference-{mode}" for mode in [*ARCHITECTURES, "dynamic"]],
@@ -43,11 +50,7 @@ class Study:
 
     scenario: str
     policies: tuple
-    seeds_max: Optional[int] = None
     filter: tuple = ()
-
-    def seeds_of(self, wanted):
-        return min(wanted, self.seeds_max or wanted)
 
 
 FULL = [
@@ -58,6 +61,8 @@ FULL = [
     Study("two-functions", tuple(USUAL)),
     Study("cold-starts", tuple(USUAL)),
     Study("steps", tuple(USUAL)),
+    Study("stalls", tuple(with_extra("hedge"))),
+    Study("deadlines", tuple(with_extra("queue"))),
     Study("fleet-1000", tuple(FEW)),
 ]
 

@@ -81,6 +81,11 @@ def render(about, studies, found, speed, out):
     selections = other_selections(found)
     if selections:
         parts += ["## `adaptive` with each way to select\n\n", selections]
+    extras = tables.of_extras(found)
+    if extras:
+        parts += ["## Hedges and turns\n\nWhat is off by default: P50 / P95 / P99 in ms without it "
+                  "and with it, and the invocations that failed, all seeds together. Those that "
+                  "did are not in the quantiles.\n\n", extras, "\n"]
     parts += ["## Architectures and selections\n\nP50 / P95 / P99 in ms.\n\n", quantiles(found)]
     parts += ["## The warm-up\n\nP95 in ms of what was issued before its end.\n\n",
               tables.of_warm_up(found), "\n"]

@@ -49,7 +49,7 @@ def of_misses(demands):
                 if cell.per_seed else "-"
             limit = f"{'≤' if cell.at_most else '≥'} {cell.limit:g}"
             if cell.bound is not None and cell.bound < cell.limit:
-                limit += f", out of reach: {number(cell.bound)} at best"
+                limit += f" (`{plan.CLAIRVOYANT}` itself: {number(cell.bound)})"
             values = f"{milliseconds(cell.above)} / {milliseconds(cell.below)}"
             lines.append([f"{cell.scenario}: {cell.row}", cell.column, limit, number(cell.ratio, 3),
                           seeds, values])
@@ -97,6 +97,26 @@ def of_failures(found):
                 cell, entry, load = place
                 lines.append([f"{scenario}: {cell}, {entry}", load, *totals])
     return table(["", "C", *[f"`{policy}`" for policy in policies]], lines)
+
+
+def of_extras(found):
+    """Policies with something that is off by default beside the same without it."""
+    lines = []
+    for scenario, rows in found.items():
+        pairs = [(policy.rsplit("+", 1)[0], policy) for policy in rows.policies]
+        pairs = [(base, policy) for base, policy in pairs if base in rows.policies]
+        for place in rows.places:
+            for base, policy in pairs:
+                columns = ["p50_ms", "p95_ms", "p99_ms"]
+                values = [[rows.median(place, p, column) for column in columns]
+                          for p in (base, policy)]
+                told = [" / ".join(map(milliseconds, each)) for each in values]
+                failed = [rows.total(place, p, "failed") for p in (base, policy)]
+                cell, entry, load = place
+                lines.append([f"{scenario}: {cell}, {entry}", load, f"`{policy}`", *told, *failed])
+    if not lines:
+        return ""
+    return table(["", "load", "policy", "without", "with", "failed without", "with"], lines)
 
 
 def of_selections(scenario, demands):
