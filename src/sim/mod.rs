@@ -6,6 +6,7 @@ pub mod scenario;
 
 mod arrivals;
 mod call;
+mod connections;
 mod fleet;
 mod hedge;
 mod machine;

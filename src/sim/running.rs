@@ -107,6 +107,8 @@ impl World<'_> {
             FaultKind::Failing(share) => ails.failing = if begins { share } else { 0.0 },
             FaultKind::Stopped => {
                 ails.stopped = begins;
+                // Those that were refused meanwhile have opened nothing.
+                self.connections.lose(machine);
                 if begins {
                     self.lose_all(machine);
                 }

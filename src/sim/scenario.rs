@@ -88,6 +88,8 @@ pub struct Network {
     pub bandwidth: Option<f64>,
     /// Time each sidecar adds to a message it passes on.
     pub overhead: Duration,
+    /// After how long without a message between two nodes the next one waits for a handshake.
+    pub reconnect_after_idle: Option<Duration>,
 }
 
 /// A function.

@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
 use super::call::{CallId, Calls, Frame, MachineId};
+use super::connections::Connections;
 use super::contender::Contender;
 use super::fleet::Fleet;
 use super::oracle;
@@ -66,6 +67,7 @@ pub(super) struct World<'a> {
     pub(super) samples: Vec<Sample>,
     pub(super) clients: u32,
     pub(super) replayed: usize,
+    pub(super) connections: Connections,
     connect_timeout: Nanos,
 }
 
@@ -89,6 +91,7 @@ impl<'a> World<'a> {
             samples: Vec::new(),
             clients: 0,
             replayed: 0,
+            connections: Connections::new(cell.network.reconnect_after_idle.map(nanos)),
             connect_timeout: nanos(scenario.snapshot.timeouts.connect),
         };
         world.start_clients();
@@ -252,7 +255,8 @@ impl<'a> World<'a> {
             return;
         }
         let mut delay = self.transit(from, to, bytes);
-        if matches!(self.trial.contender, Contender::Reference(_)) {
+        let open = self.connections.take(from, to, now);
+        if matches!(self.trial.contender, Contender::Reference(_)) || !open {
             // A handshake before the request.
             delay += 2 * self.transit(from, to, 0);
         }
@@ -287,6 +291,7 @@ impl<'a> World<'a> {
         self.learn(frame.node, frame.asked, frame.ticket, outcome, report);
         let Some(waiting) = waiting else { return self.end(id) };
         let bytes = self.trial.cell.functions[function].bytes[1];
+        self.connections.touch(waiting, frame.node, self.queue.now());
         let mut delay = self.transit(frame.node, waiting, bytes);
         if self.is_cut(frame.node, waiting) {
             // The sender hears nothing more, and gives up when its segments stay unacknowledged.

@@ -16,6 +16,7 @@ pub(super) struct Scenario {
     pub(super) bandwidth_mbps: Option<f64>,
     #[serde(default)]
     pub(super) overhead_ms: f64,
+    pub(super) reconnect_after_idle_s: Option<f64>,
     pub(super) hopwise: Option<serde_yaml::Mapping>,
     #[serde(default)]
     pub(super) functions: Vec<Function>,

@@ -27,6 +27,7 @@ fn scenario(fault: Option<FaultKind>, idempotent: bool) -> Scenario {
         delays: vec![vec![2 * MILLISECOND]],
         bandwidth: None,
         overhead: Duration::ZERO,
+        reconnect_after_idle: None,
     };
     let function = Function {
         name: FunctionName::new("f").unwrap(),

@@ -167,5 +167,8 @@ fn network(
             .bandwidth_mbps
             .map(|mbps| notes.within("bandwidth_mbps", mbps, BANDWIDTH_MBPS) * 1e6),
         overhead: notes.milliseconds("overhead_ms", raw.overhead_ms),
+        reconnect_after_idle: raw
+            .reconnect_after_idle_s
+            .map(|idle_s| notes.seconds("reconnect_after_idle_s", idle_s)),
     }
 }
