@@ -18,6 +18,9 @@ fn changed(instead: &str, with: &str) -> Result<Study, Vec<Problem>> {
     read(&SMALL.replacen(instead, with, 1), Path::new(""))
 }
 
+/// The keys there are, for people.
+const REFERENCE: &str = include_str!("../../../config/sim/README.md");
+
 const LOADS: &str = "{closed: {concurrency: [2, 6]}}";
 const ENTRIES: &str = "[{name: single, node: edge1}, {name: distributed, uniform: edge}]";
 const DEMAND: &str = "{lognormal: {mean_ms: 50, sigma: 0.5}}";
@@ -98,6 +101,34 @@ fn every_demand() {
     let function = &study.scenario.cells[0].functions[0];
     let expected = ColdStart { takes: secs(1), keep_warm: secs(30) };
     assert_eq!((function.cold_start, function.idempotent), (Some(expected), true));
+}
+
+#[test]
+fn the_example_for_people_can_be_read_and_run() {
+    let (_, example) = REFERENCE.split_once("```yaml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let study = read(example, Path::new("")).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let network = &study.scenario.cells[1].network;
+    assert_eq!(network.reconnect_after_idle, Some(secs(55)));
+    assert_eq!((network.bandwidth, network.overhead), (Some(1e8), Duration::from_micros(50)));
+    // West is a zone like any other; east has a way to the cloud of its own.
+    assert_eq!(network.delays[0], [ms(1), ms(12), ms(80)]);
+    let told = |cell: &crate::sim::scenario::Cell| (cell.functions.len(), cell.faults.len());
+    let cells: Vec<_> = study.scenario.cells.iter().map(told).collect();
+    assert_eq!(cells, [(2, 0), (2, 10), (2, 0)]);
+    let trials = crate::simulate::grid::trials(&study, &Default::default()).unwrap();
+    assert_eq!(trials.len(), 3 * 4 * 3 * 2);
+    let run = crate::sim::run(&trials[0], &mut |_, _| {});
+    assert!(run.samples.len() >= 2000);
+}
+
+#[test]
+fn every_key_there_is_stands_in_the_reference_for_people() {
+    let raw = include_str!("../raw.rs");
+    let fields = raw.lines().filter_map(|line| line.trim().strip_prefix("pub(super) "));
+    let keys = fields.filter_map(|field| field.split_once(": ")).map(|(key, _)| key);
+    let missing: Vec<&str> = keys.filter(|key| !REFERENCE.contains(key)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
