@@ -1,5 +1,7 @@
 """The machine and the program, so that a reader knows what a figure came from."""
 
+import datetime
+import json
 import os
 import platform
 import subprocess
@@ -18,9 +20,11 @@ def processor():
         return platform.processor() or "unknown"
 
 
-def describe(root, program):
+def describe(root, program, command):
     changed = says(root, "git", "status", "--porcelain", "src", "config", "Cargo.toml", "Cargo.lock")
     return {
+        "date": datetime.date.today().isoformat(),
+        "command": command,
         "cpu": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
@@ -29,3 +33,11 @@ def describe(root, program):
         "changed": bool(changed),
         "given": program if os.environ.get("HOPWISE_BIN") else None,
     }
+
+
+def write(out, about):
+    (out / "machine.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def read(out):
+    return json.loads((out / "machine.json").read_text())

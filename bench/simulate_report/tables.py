@@ -103,7 +103,7 @@ def of_extras(found):
     """Policies with something that is off by default beside the same without it."""
     lines = []
     for scenario, rows in found.items():
-        pairs = [(policy.rsplit("+", 1)[0], policy) for policy in rows.policies]
+        pairs = [(policy.rpartition("+")[0], policy) for policy in rows.policies]
         pairs = [(base, policy) for base, policy in pairs if base in rows.policies]
         for place in rows.places:
             for base, policy in pairs:
