@@ -11,10 +11,12 @@
 //! | [`problem`] | a fault in what somebody wrote: key, value, remedy, line |
 //! | [`topology`] | pure: nodes, roles, zones, addresses |
 //! | [`scheduling`] | pure: who decides, where it runs, what is learned |
+//! | [`sim`] | pure: machines, network, clients and faults in virtual time, around the same scheduler |
 //! | [`config`] | YAML as written, and the one validated [`config::Snapshot`] |
 //! | [`metrics`] | Prometheus families in one table |
 //! | [`host_load`] | the load of this host, sampled on a timer |
 //! | [`record`] | the scheduler with a record of what it is asked, and its replay |
+//! | [`turns`] | who runs at this node's gateway, and who waits |
 //! | [`state`] | what threads share, and the one writer of configuration |
 //! | [`proxy`] | the data path; its stack of layers is on one screen |
 //! | [`api`] | our own paths on the data and the admin port |
@@ -23,11 +25,12 @@
 //! | [`simulate`] | scenarios from YAML through [`sim`] on all cores, to tables and charts |
 //!
 //! Arrows point one way: `problem, topology < scheduling < config < state < proxy < api < app <
-//! demo, simulate`. `metrics`, `host_load` and `record` stand below `state`.
+//! demo, simulate`. `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
+//! them: it uses [`config`] for the changes it simulates, and nothing that lives.
 //!
 //! # What holds
 //!
-//! 1. `topology` and `scheduling` hold no async, IO, clock, entropy, logging, serde, threads or
+//! 1. `topology`, `scheduling` and `sim` hold no async, IO, clock, entropy, logging, serde, threads or
 //!    globals, and iterate over no hash map: same seed, same decisions.
 //! 2. The core cannot fail at run time. A refusal is a decision with its reason; constructors fail
 //!    instead, and name all problems at once.
