@@ -282,7 +282,7 @@ impl Default for AdaptiveRule {
 pub enum Selection {
     /// Probability proportional to the inverse of the mean response time.
     Weighted,
-    /// The least predicted completion time; see [`super::predict`].
+    /// The least predicted completion time; see `predict.rs`.
     #[default]
     Predictive,
     /// The less busy of two drawn at random.

@@ -1,7 +1,7 @@
 //! Simulations from the command line: a scenario is read, its trials run on all cores, and what
 //! came of them is shown as a table, as JSON, as samples and as charts.
 //!
-//! - [`raw`]: a scenario as written; `read` makes a study of it, or tells every problem at once.
+//! - `raw`: a scenario as written; `read` makes a study of it, or tells every problem at once.
 //! - `grid`: the trials of a study, those that were asked for.
 //! - `run`: trials on threads. What comes out does not depend on how many there are.
 //! - `row`: what is told of one trial.
