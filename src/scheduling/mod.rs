@@ -7,6 +7,7 @@
 
 pub mod adaptive;
 pub mod estimate;
+mod estimates;
 pub mod function;
 pub mod hedge;
 mod learn;
@@ -35,6 +36,7 @@ use crate::topology::{Node, NodeIndex, Slot, Topology};
 
 use adaptive::Adaptive;
 use estimate::{LoadReport, NodeEstimate};
+use estimates::Estimates;
 pub use function::{FunctionName, FunctionNameError, FunctionRecord};
 use hedge::Tokens;
 use policy::{Architecture, DynamicRule, Mode, Policy};
@@ -68,7 +70,7 @@ impl Site {
 #[derive(Debug)]
 pub struct Scheduler<R> {
     rng: R,
-    estimates: Vec<NodeEstimate>,
+    estimates: Estimates,
     functions: LruCache<FunctionName, FunctionRecord>,
     meter: Meter,
     held: u32,
@@ -85,7 +87,7 @@ impl<R: Rng> Scheduler<R> {
     pub fn new(functions_max: NonZeroUsize, rng: R) -> Self {
         Self {
             rng,
-            estimates: Vec::new(),
+            estimates: Estimates::default(),
             functions: LruCache::new(functions_max),
             meter: Meter::new(1),
             held: 0,
@@ -105,16 +107,7 @@ impl<R: Rng> Scheduler<R> {
 
     /// Makes room for the nodes of `topology`; what is known of those that stay is kept.
     pub fn adopt(&mut self, topology: &Topology) {
-        for node in topology.nodes() {
-            let index = node.slot.index as usize;
-            while self.estimates.len() <= index {
-                let vacant = Slot { index: self.estimates.len() as u32, since: 0 };
-                self.estimates.push(NodeEstimate::new(vacant));
-            }
-            if self.estimates[index].slot != node.slot {
-                self.estimates[index] = NodeEstimate::new(node.slot);
-            }
-        }
+        self.estimates.adopt(topology);
     }
 
     /// Changes how many functions are remembered; the least recently used go.
@@ -238,7 +231,7 @@ impl<R: Rng> Scheduler<R> {
     /// Drops what has become too old, for functions and nodes that are no longer called.
     pub fn tick(&mut self, now: Time) {
         self.functions.iter_mut().for_each(|(_, record)| record.expire(now));
-        for estimate in &mut self.estimates {
+        for estimate in self.estimates.known_mut() {
             estimate.executed.expire(now);
             estimate.placed.expire(now);
         }
@@ -318,11 +311,11 @@ impl<R: Rng> Scheduler<R> {
     }
 
     fn estimate(&self, slot: Slot) -> Option<&NodeEstimate> {
-        self.estimates.get(slot.index as usize).filter(|estimate| estimate.slot == slot)
+        self.estimates.get(slot)
     }
 
     fn estimate_mut(&mut self, slot: Slot) -> Option<&mut NodeEstimate> {
-        self.estimates.get_mut(slot.index as usize).filter(|estimate| estimate.slot == slot)
+        self.estimates.get_mut(slot)
     }
 
     fn function_mut(&mut self, function: FunctionName, now: Time) -> &mut FunctionRecord {

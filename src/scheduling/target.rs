@@ -8,6 +8,7 @@ use crate::topology::{NodeIndex, Topology};
 
 use super::Time;
 use super::estimate::NodeEstimate;
+use super::estimates::Estimates;
 use super::policy::Selection;
 
 /// Most candidates that are looked at; of more, this many are drawn at random.
@@ -29,7 +30,7 @@ pub(super) enum Purpose {
 #[derive(Clone, Copy)]
 pub(super) struct Beliefs<'a> {
     pub(super) topology: &'a Topology,
-    pub(super) estimates: &'a [NodeEstimate],
+    pub(super) estimates: &'a Estimates,
     pub(super) now: Time,
 }
 
@@ -57,7 +58,7 @@ pub(super) fn choose<R: Rng>(
     let mut count = 0;
     let mut consider = |node: NodeIndex| {
         let slot = beliefs.topology.node(node).slot;
-        let estimate = beliefs.estimates.get(slot.index as usize).filter(|e| e.slot == slot);
+        let estimate = beliefs.estimates.get(slot);
         if count < CANDIDATES_MAX && eligible(node, estimate) {
             shortlist[count] = Some(candidate(node, estimate, purpose, beliefs.now));
             count += 1;
@@ -167,19 +168,15 @@ mod tests {
         seed: u64,
     ) -> Vec<f64> {
         let topology = topology_of(means_ms.len());
-        let estimates: Vec<NodeEstimate> = topology
-            .nodes()
-            .iter()
-            .enumerate()
-            .map(|(i, node)| {
-                let mut estimate = NodeEstimate::new(node.slot);
-                if let Some(ms) = means_ms[i] {
-                    estimate.executed.record(Duration::from_millis(ms), Time::ZERO);
-                }
-                estimate.success = success.get(i).copied().unwrap_or(1.0);
-                estimate
-            })
-            .collect();
+        let mut estimates = Estimates::default();
+        estimates.adopt(&topology);
+        for (i, node) in topology.nodes().iter().enumerate() {
+            let estimate = estimates.get_mut(node.slot).unwrap();
+            if let Some(ms) = means_ms[i] {
+                estimate.executed.record(Duration::from_millis(ms), Time::ZERO);
+            }
+            estimate.success = success.get(i).copied().unwrap_or(1.0);
+        }
         let mut rng = Pcg64::seed_from_u64(seed);
         let mut counts = vec![0.0; means_ms.len()];
         let draws = 40_000;
@@ -241,7 +238,7 @@ mod tests {
             Selection::Weighted,
             Purpose::Execute,
             topology.everyone(),
-            Beliefs { topology: &topology, estimates: &[], now: Time::ZERO },
+            Beliefs { topology: &topology, estimates: &Estimates::default(), now: Time::ZERO },
             |_, _| {
                 looked_at.set(looked_at.get() + 1);
                 true
@@ -261,7 +258,7 @@ mod tests {
                 selection,
                 Purpose::Place,
                 topology.everyone(),
-                Beliefs { topology: &topology, estimates: &[], now: Time::ZERO },
+                Beliefs { topology: &topology, estimates: &Estimates::default(), now: Time::ZERO },
                 |_, _| false,
                 &mut rng,
             );
