@@ -35,7 +35,7 @@ def run(simulator, scenario, policy, more):
         return {**trial, "failure": f"took longer than {SECONDS_MAX} s"}
     took_s = time.monotonic() - begun
     if running.returncode != 0:
-        return {**trial, "failure": f"needs more memory than {MEMORY_MAX_GIB} GiB"}
+        return {**trial, "failure": f"ended with {running.returncode} ({MEMORY_MAX_GIB} GiB at most)"}
     # Those of the warm-up were simulated, too, but are not counted: this errs on the safe side.
     invocations = sum(row["samples"] for row in json.loads(text))
     return {
@@ -64,7 +64,8 @@ def measure(simulator, quick):
     large = ("--entry", "uniform", "--concurrency", "2000")
     found += [run(simulator, "fleet-1000", policy, large) for policy in policies]
     large = ("--entry", "uniform", "--concurrency", "5000")
-    return found + [run(simulator, "fleet-10000", policy, large) for policy in policies]
+    # The clairvoyant looks at every node each time, which takes minutes in a fleet of this size.
+    return found + [run(simulator, "fleet-10000", policy, large) for policy in policies[1:]]
 
 
 def write(out, found):
