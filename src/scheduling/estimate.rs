@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::topology::Slot;
-
 use super::Time;
 pub use super::load::LoadReport;
 use super::load::{Load, Sent};
@@ -46,30 +44,56 @@ impl PeakEwma {
 
 /// The record of one node: what it did for us, and what it said of itself.
 ///
-/// What a prediction reads comes first and in few cache lines: of many nodes, each that is looked
-/// at is far from the others in memory.
+/// What a prediction reads is here, in two cache lines: of many nodes, each that is looked at is far
+/// from the others in memory. The rest stands elsewhere.
 #[derive(Debug, Clone)]
-#[repr(C, align(64))]
+#[repr(align(64))]
 pub struct NodeEstimate {
-    /// The owner of this record.
-    pub slot: Slot,
     /// Share of its recent answers that were good, 0 to 1.
     pub success: f64,
     /// Time on the way there and back, as response time less the execution time it reported.
     pub network: Option<Duration>,
     pub(super) speed: Speed,
-    unreachable: Option<Pause>,
     /// Invocations it runs for us and has not answered.
     pub outstanding: u32,
     /// Invocations it places for us and has not answered.
     pub placing: u32,
     pub(super) load: Load,
-    pub(super) peak: PeakEwma,
+    /// Whether it could not be reached the last time; [`History`] knows more.
+    failed: bool,
+    history: Box<History>,
+}
+
+const _: () = assert!(size_of::<NodeEstimate>() == 128);
+
+/// What is remembered of a node beside what a prediction reads.
+#[derive(Debug, Clone, Default)]
+pub struct History {
     /// Response times of invocations it ran for us.
     pub executed: Window,
     /// Response times of invocations it placed for us.
     pub placed: Window,
+    pub(super) peak: PeakEwma,
     sent: Sent,
+    pause: Option<Pause>,
+}
+
+impl History {
+    /// Notes an answer that took so long.
+    pub(super) fn record(&mut self, stage: Stage, took: Duration, now: Time) {
+        let window = match stage {
+            Stage::Schedule => &mut self.placed,
+            Stage::Entry | Stage::Execute => &mut self.executed,
+        };
+        window.record(took, now);
+        self.peak.record(took, now);
+    }
+
+    /// Drops what has become too old.
+    pub(super) fn expire(&mut self, now: Time) {
+        self.executed.expire(now);
+        self.placed.expire(now);
+    }
 }
 
 /// Since when and how long a node is left alone.
@@ -92,28 +116,41 @@ impl Pause {
     }
 }
 
+impl Default for NodeEstimate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl NodeEstimate {
-    /// A record of nothing, for the owner of `slot`.
-    pub fn new(slot: Slot) -> Self {
+    /// A record of nothing.
+    pub fn new() -> Self {
         Self {
-            slot,
-            executed: Window::default(),
-            placed: Window::default(),
             success: 1.0,
+            network: None,
+            speed: Speed::default(),
             outstanding: 0,
             placing: 0,
             load: Load::default(),
-            sent: Sent::default(),
-            peak: PeakEwma::default(),
-            speed: Speed::default(),
-            network: None,
-            unreachable: None,
+            failed: false,
+            history: Box::default(),
         }
+    }
+
+    /// What is remembered of it.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The same, to be changed.
+    pub fn history_mut(&mut self) -> &mut History {
+        &mut self.history
     }
 
     /// Whether the node is left alone for now because it could not be reached.
     pub fn is_unreachable(&self, now: Time) -> bool {
-        self.unreachable.is_some_and(|pause| now < pause.until() || pause.is_on_trial(now))
+        let closed = |pause: Pause| now < pause.until() || pause.is_on_trial(now);
+        self.failed && self.history.pause.is_some_and(closed)
     }
 
     /// Invocations believed to be there: what it has from us, or what it said when that is more.
@@ -131,12 +168,12 @@ impl NodeEstimate {
     /// What one more invocation there would cost: the peak response time for each that it has.
     pub(super) fn peak_cost(&self) -> f64 {
         let queued = f64::from(self.outstanding + self.placing + 1);
-        self.peak.cost_s * queued / self.success.max(1e-9)
+        self.history.peak.cost_s * queued / self.success.max(1e-9)
     }
 
     /// Notes that an invocation was sent there.
     pub(super) fn mark_sent(&mut self, stage: Stage, now: Time) {
-        if let Some(pause) = &mut self.unreachable
+        if let Some(pause) = &mut self.history.pause
             && now >= pause.until()
             && !pause.is_on_trial(now)
         {
@@ -147,7 +184,7 @@ impl NodeEstimate {
             return;
         }
         self.outstanding += 1;
-        self.sent.record(now);
+        self.history.sent.record(now);
     }
 
     /// Notes that it has answered, or will not.
@@ -160,7 +197,8 @@ impl NodeEstimate {
     /// Takes in what the node said of itself, which took half a round trip to come here.
     pub(super) fn take_in(&mut self, report: LoadReport, now: Time) {
         let transit = self.network.unwrap_or_default() / 2;
-        self.load.take_in(report, self.outstanding, &self.sent, transit, now.before(transit));
+        let sent = &self.history.sent;
+        self.load.take_in(report, self.outstanding, sent, transit, now.before(transit));
     }
 
     /// Notes that an attempt begun at `started` did not reach it: left alone for a while, longer
@@ -169,24 +207,28 @@ impl NodeEstimate {
     /// Attempts begun before the last failure was known say nothing new, however late they end, so
     /// a burst of calls that all wait for a connection in vain is one failure.
     pub fn mark_unreachable(&mut self, started: Time, now: Time) {
-        let length = match self.unreachable {
+        let length = match self.history.pause {
             Some(pause) if now < pause.until() || started <= pause.noted => return,
             Some(pause) => (pause.length * 2).min(UNREACHABLE_PAUSE_MAX),
             None => UNREACHABLE_PAUSE_MIN,
         };
-        self.unreachable = Some(Pause { noted: now, length, trial: None });
+        self.failed = true;
+        self.history.pause = Some(Pause { noted: now, length, trial: None });
     }
 
     /// Notes that an attempt begun at `started` ended without telling whether the node is there.
     pub(super) fn mark_untold(&mut self, started: Time) {
-        if let Some(pause) = &mut self.unreachable {
+        if let Some(pause) = &mut self.history.pause {
             pause.trial = pause.trial.filter(|sent| *sent != started);
         }
     }
 
     /// Notes an answer: the node is there, and this is what it said.
     pub fn mark_answered(&mut self, report: Option<LoadReport>, took: Duration, now: Time) {
-        self.unreachable = None;
+        if self.failed {
+            self.failed = false;
+            self.history.pause = None;
+        }
         let Some(report) = report else { return };
         // What it has answered has left.
         self.take_in(LoadReport { in_flight: report.in_flight.saturating_sub(1), ..report }, now);
@@ -210,11 +252,9 @@ impl NodeEstimate {
 mod tests {
     use super::*;
 
-    const SLOT: Slot = Slot { index: 0, since: 1 };
-
     #[test]
     fn an_unreachable_node_is_left_alone_longer_each_time_and_forgiven_at_once() {
-        let mut node = NodeEstimate::new(SLOT);
+        let mut node = NodeEstimate::new();
         let mut now = Time::from_secs_f64(1.0);
         let mut pauses = Vec::new();
         for _ in 0..8 {
@@ -223,7 +263,7 @@ mod tests {
             let soon = now + Duration::from_millis(1);
             node.mark_unreachable(soon, soon); // and so is a last resort that fails too
             assert!(node.is_unreachable(now));
-            let pause = node.unreachable.unwrap();
+            let pause = node.history.pause.unwrap();
             pauses.push(pause.length.as_millis());
             now = pause.until();
             assert!(!node.is_unreachable(now), "it is tried again when the pause ends");
@@ -231,12 +271,12 @@ mod tests {
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
         node.mark_answered(None, Duration::ZERO, now);
         node.mark_unreachable(now, now);
-        assert_eq!(node.unreachable.unwrap().length, UNREACHABLE_PAUSE_MIN);
+        assert_eq!(node.history.pause.unwrap().length, UNREACHABLE_PAUSE_MIN);
     }
 
     #[test]
     fn one_invocation_finds_out_for_all() {
-        let mut node = NodeEstimate::new(SLOT);
+        let mut node = NodeEstimate::new();
         let secs = Time::from_secs_f64;
         node.mark_unreachable(secs(1.0), secs(1.0));
         assert!(!node.is_unreachable(secs(1.5)));
@@ -254,7 +294,7 @@ mod tests {
 
     #[test]
     fn calls_that_wait_for_a_connection_in_vain_together_are_one_failure() {
-        let mut node = NodeEstimate::new(SLOT);
+        let mut node = NodeEstimate::new();
         let secs = Time::from_secs_f64;
         // A call every 50 ms, each of which fails after two seconds.
         for i in 0..40 {
@@ -268,7 +308,7 @@ mod tests {
 
     #[test]
     fn what_a_node_said_of_its_load_fades() {
-        let mut node = NodeEstimate::new(SLOT);
+        let mut node = NodeEstimate::new();
         // The one it answers and eight others.
         let report = LoadReport { in_flight: 9, cores: 2, ..LoadReport::default() };
         node.mark_answered(Some(report), Duration::ZERO, Time::from_secs_f64(100.0));
@@ -280,7 +320,7 @@ mod tests {
 
     #[test]
     fn network_time_is_what_execution_does_not_explain() {
-        let mut node = NodeEstimate::new(SLOT);
+        let mut node = NodeEstimate::new();
         let report = |ms| LoadReport {
             in_flight: 1,
             cores: 2,

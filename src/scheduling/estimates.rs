@@ -5,7 +5,7 @@ use crate::topology::{Slot, Topology};
 
 /// One record per node that anything is known of. In a large fleet a node has to do with few of the
 /// others, so the rest share a record of nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Estimates {
     entries: Vec<Entry>,
     unknown: NodeEstimate,
@@ -16,12 +16,6 @@ pub(super) struct Estimates {
 struct Entry {
     since: u64,
     known: Option<Box<NodeEstimate>>,
-}
-
-impl Default for Estimates {
-    fn default() -> Self {
-        Self { entries: Vec::new(), unknown: NodeEstimate::new(Slot { index: u32::MAX, since: 0 }) }
-    }
 }
 
 impl Estimates {
@@ -51,7 +45,7 @@ impl Estimates {
         if entry.since != slot.since {
             return None;
         }
-        Some(entry.known.get_or_insert_with(|| Box::new(NodeEstimate::new(slot))))
+        Some(entry.known.get_or_insert_with(|| Box::new(NodeEstimate::new())))
     }
 
     /// All records of something.

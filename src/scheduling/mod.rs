@@ -189,13 +189,8 @@ impl<R: Rng> Scheduler<R> {
                     let good = outcome == Outcome::Good;
                     estimate.mark_answered(report, heard, now);
                     estimate.mark_success(good);
-                    let window = match ticket.stage {
-                        Stage::Schedule => &mut estimate.placed,
-                        Stage::Entry | Stage::Execute => &mut estimate.executed,
-                    };
                     if good && ticket.timed {
-                        window.record(took, now);
-                        estimate.peak.record(took, now);
+                        estimate.history_mut().record(ticket.stage, took, now);
                     }
                 }
                 Outcome::Lost => {
@@ -232,8 +227,7 @@ impl<R: Rng> Scheduler<R> {
     pub fn tick(&mut self, now: Time) {
         self.functions.iter_mut().for_each(|(_, record)| record.expire(now));
         for estimate in self.estimates.known_mut() {
-            estimate.executed.expire(now);
-            estimate.placed.expire(now);
+            estimate.history_mut().expire(now);
         }
     }
 

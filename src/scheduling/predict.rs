@@ -4,6 +4,7 @@ use super::Time;
 use super::estimate::NodeEstimate;
 use super::load::Occupancy;
 use super::warmth::Warmth;
+use crate::topology::Slot;
 
 /// Seconds of service taken for granted of a function never seen.
 pub(super) const SERVICE_UNSEEN_S: f64 = 0.1;
@@ -31,13 +32,14 @@ impl Outlook {
     /// Of the way to a node that was never timed nothing is assumed, so it is soon timed.
     pub(super) fn completion_s(
         &self,
+        slot: Slot,
         estimate: &NodeEstimate,
         local: bool,
         least_s: f64,
     ) -> Option<f64> {
         let way_s = estimate.network.filter(|_| !local).unwrap_or_default().as_secs_f64();
         let alone_s = self.service_s * estimate.speed.factor();
-        let way_s = way_s + self.warmth.extra_s(estimate.slot, self.now);
+        let way_s = way_s + self.warmth.extra_s(slot, self.now);
         let success = estimate.success.max(SUCCESS_MIN);
         if (way_s + alone_s) / success >= least_s {
             return None;

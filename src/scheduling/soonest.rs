@@ -72,7 +72,7 @@ impl<R: Rng> Scheduler<R> {
         let usable = self.is_usable(site, invocation, now);
         let mut soonest = usable.then_some(site.here);
         let mut least_s = soonest
-            .and_then(|_| outlook.completion_s(self.estimate(here)?, true, f64::INFINITY))
+            .and_then(|_| outlook.completion_s(here, self.estimate(here)?, true, f64::INFINITY))
             .unwrap_or(f64::INFINITY);
         let sampled = candidates.len() > EXHAUSTIVE_MAX;
         let looked_at = if sampled { SAMPLED } else { candidates.len() };
@@ -82,11 +82,12 @@ impl<R: Rng> Scheduler<R> {
             if node == site.here || invocation.avoid.contains(&node) {
                 continue;
             }
-            let Some(estimate) = self.estimate(site.topology.node(node).slot) else { continue };
+            let slot = site.topology.node(node).slot;
+            let Some(estimate) = self.estimate(slot) else { continue };
             if estimate.is_unreachable(now) {
                 continue;
             }
-            if let Some(takes_s) = outlook.completion_s(estimate, false, least_s)
+            if let Some(takes_s) = outlook.completion_s(slot, estimate, false, least_s)
                 && takes_s < least_s
             {
                 least_s = takes_s;

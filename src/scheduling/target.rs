@@ -99,8 +99,8 @@ fn candidate(
         return Candidate { node, weight: None, busy: 0.0, peak: 0.0 };
     };
     let window = match purpose {
-        Purpose::Execute => &estimate.executed,
-        Purpose::Place => &estimate.placed,
+        Purpose::Execute => &estimate.history().executed,
+        Purpose::Place => &estimate.history().placed,
     };
     let weight = |mean: Duration| estimate.success.max(1e-9) / mean.as_secs_f64().max(1e-6);
     Candidate {
@@ -173,7 +173,7 @@ mod tests {
         for (i, node) in topology.nodes().iter().enumerate() {
             let estimate = estimates.get_mut(node.slot).unwrap();
             if let Some(ms) = means_ms[i] {
-                estimate.executed.record(Duration::from_millis(ms), Time::ZERO);
+                estimate.history_mut().executed.record(Duration::from_millis(ms), Time::ZERO);
             }
             estimate.success = success.get(i).copied().unwrap_or(1.0);
         }

@@ -102,8 +102,8 @@ impl<R: Rng> Scheduler<R> {
             let estimate = self.estimate(node.slot)?;
             Some(NodeView {
                 id: node.id.to_string(),
-                executed: Summary::of(&estimate.executed),
-                placed: Summary::of(&estimate.placed),
+                executed: Summary::of(&estimate.history().executed),
+                placed: Summary::of(&estimate.history().placed),
                 network: estimate.network,
                 outstanding: estimate.outstanding + estimate.placing,
                 reported: estimate.load.in_flight().map(|(count, at)| (count, now.since(at))),

@@ -119,7 +119,7 @@ fn the_second_goes_elsewhere_and_answers_for_the_invocation() {
     assert_eq!(windows[Decentralized.index()].len(), 0);
     let seen: Vec<Duration> = windows[Centralized.index()].recent(9).collect();
     assert_eq!(seen, [Duration::from_millis(1500)], "from the invocation to the first answer");
-    let executed = &scheduler.estimate(slot).unwrap().executed;
+    let executed = &scheduler.estimate(slot).unwrap().history().executed;
     assert_eq!(executed.mean(), Some(Duration::from_millis(500)), "the node took no longer");
     assert_eq!(scheduler.in_flight(site.node().slot), 0);
 }

@@ -62,7 +62,8 @@ fn a_tick_drops_what_is_older_than_the_window() {
     for (secs, kept) in [(60.1, 1), (60.2, 0)] {
         scheduler.tick(at(secs));
         let estimate = scheduler.estimate(topology.node(cloud1).slot).unwrap();
-        assert_eq!((estimate.executed.len(), estimate.placed.len()), (kept, kept), "{secs}");
+        let history = estimate.history();
+        assert_eq!((history.executed.len(), history.placed.len()), (kept, kept), "{secs}");
         let [(_, record)] = &scheduler.functions.iter().collect::<Vec<_>>()[..] else {
             panic!("one function was called");
         };
