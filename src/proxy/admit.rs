@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tower::{Layer, Service};
@@ -17,6 +17,7 @@ use crate::state::State;
 
 use super::answer::Refused;
 use super::future::Either;
+use super::headers;
 use super::peer::{self, PeerContext, Standing};
 use super::request_body::drain;
 use super::response_body::ResponseBody;
@@ -30,6 +31,16 @@ pub struct Client {
     pub original_destination: Option<Authority>,
     /// The port it came in by.
     pub port: Port,
+    /// Its address, as the next server is told.
+    pub(super) forwarded_for: HeaderValue,
+}
+
+impl Client {
+    /// The client at `address`, who came in by `port`.
+    pub fn new(address: SocketAddr, original_destination: Option<Authority>, port: Port) -> Self {
+        let forwarded_for = headers::forwarded_for(address.ip());
+        Self { address, original_destination, port, forwarded_for }
+    }
 }
 
 /// Which of our ports.
@@ -257,6 +268,14 @@ fn check_message(request: &Request<Incoming>) -> Result<(), Refused> {
 
 /// Whether `host` is a name or an address, with a port that is one (RFC 9110, 7.2).
 fn names_a_host(host: &[u8]) -> bool {
+    // Most are plain, and need not be taken apart.
+    let colon = host.iter().position(|byte| *byte == b':');
+    let (name, port) = host.split_at(colon.unwrap_or(host.len()));
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let short = port.len() <= ":1234".len() && port.iter().skip(1).all(u8::is_ascii_digit);
+    if !name.is_empty() && name.iter().all(plain) && short {
+        return true;
+    }
     http::uri::Authority::try_from(host).is_ok_and(|authority| {
         let text = authority.as_str();
         let has_port = authority.host().len() < text.len();

@@ -300,7 +300,10 @@ impl Placing<'_> {
         let site = &self.call.snapshot.site;
         let headers = &mut outbound.head.headers;
         if target == site.here {
-            peer::remove(headers);
+            if headers.contains_key(&peer::HOP) {
+                // It was addressed to a peer before.
+                peer::remove(headers);
+            }
             return Destination { authority: self.call.snapshot.gateway.clone(), from: None };
         }
         let node = site.topology.node(target);

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -18,40 +19,43 @@ pub(super) fn is_internal(name: &str) -> bool {
     bytes.len() > 7 && bytes.starts_with(b"hopwise") && matches!(bytes[7], b'-' | b'_')
 }
 
+/// Fields that belong to one connection only, whether `Connection` lists them or not.
+const HOP_BY_HOP: [HeaderName; 5] = [TRANSFER_ENCODING, UPGRADE, TE, KEEP_ALIVE, PROXY_CONNECTION];
+
 /// Removes the fields that belong to one connection only (RFC 9110, 7.6.1), and our own.
 ///
 /// Answers with the protocol that an upgrade asks for, and whether internal fields were among
 /// those removed. `TE: trailers` is kept, since trailers pass.
+///
+/// Almost every message has none of them but `Connection: keep-alive`, so names are looked at once,
+/// and nothing is looked up that is not there.
 pub(super) fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
     let mut removed = Removed::default();
-    let mut doomed: Vec<HeaderName> = Vec::new();
+    let (mut connection, mut hop_by_hop) = (false, false);
     for name in headers.keys() {
-        match *name {
-            CONNECTION | TRANSFER_ENCODING | UPGRADE | TE => doomed.push(name.clone()),
-            ref other if *other == KEEP_ALIVE || *other == PROXY_CONNECTION => {
-                doomed.push(name.clone());
-            }
-            ref other if is_internal(other.as_str()) => {
-                removed.internal = true;
-                doomed.push(name.clone());
-            }
-            _ => {}
-        }
-    }
-    if doomed.is_empty() {
-        return removed;
+        connection |= *name == CONNECTION;
+        hop_by_hop |= HOP_BY_HOP.contains(name);
+        removed.internal |= is_internal(name.as_str());
     }
     let mut trailers = false;
-    if headers.contains_key(CONNECTION) {
+    if connection {
         let listed = connection_options(headers);
         if listed.contains(&UPGRADE) {
             removed.upgrade = headers.get(UPGRADE).cloned();
         }
         trailers = listed.contains(&TE) && accepts_trailers(headers);
-        doomed.extend(listed.into_iter().filter(|name| !matches!(*name, HOST | TRAILER)));
+        headers.remove(CONNECTION);
+        for name in listed.iter().filter(|name| !matches!(**name, HOST | TRAILER)) {
+            headers.remove(name);
+        }
     }
-    for name in &doomed {
-        headers.remove(name);
+    if hop_by_hop {
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
+        }
+    }
+    if removed.internal {
+        remove_internal_fields(headers);
     }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -78,11 +82,16 @@ pub(super) struct Removed {
     pub(super) internal: bool,
 }
 
+/// The fields that `Connection` lists, apart from what it says of the connection itself.
 fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+    let about_itself = |option: &&str| {
+        option.eq_ignore_ascii_case("keep-alive") || option.eq_ignore_ascii_case("close")
+    };
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values
-        .flat_map(|value| value.split(','))
-        .filter_map(|option| HeaderName::from_bytes(option.trim().as_bytes()).ok())
+        .flat_map(|value| value.split(',').map(str::trim))
+        .filter(|option| !about_itself(option))
+        .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
         .collect()
 }
 
@@ -99,27 +108,36 @@ pub(super) fn restore_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
 }
 
+/// A client's address as [`append_forwarded`] writes it.
+pub(super) fn forwarded_for(client: IpAddr) -> HeaderValue {
+    // An address has no character that a field value cannot have.
+    HeaderValue::from_str(&client.to_canonical().to_string())
+        .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
 /// Says on whose behalf the request is sent: the client's address is appended, the host and the
 /// scheme it used are noted unless an earlier proxy has noted them (after RFC 7239).
-pub(super) fn append_forwarded(headers: &mut HeaderMap, client: IpAddr, scheme: &'static str) {
-    let client = client.to_canonical();
-    let earlier: Vec<&str> =
-        headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
-    let all = if earlier.is_empty() {
-        client.to_string()
-    } else {
-        format!("{}, {client}", earlier.join(", "))
-    };
-    if let Ok(value) = HeaderValue::from_str(&all) {
-        headers.insert(FORWARDED_FOR, value);
+pub(super) fn append_forwarded(
+    headers: &mut HeaderMap,
+    client: &HeaderValue,
+    scheme: &'static str,
+) {
+    let host = headers.get(HOST).cloned();
+    match headers.entry(FORWARDED_FOR) {
+        Entry::Vacant(none) => drop(none.insert(client.clone())),
+        Entry::Occupied(mut earlier) => {
+            let all: Vec<&[u8]> =
+                earlier.iter().chain([client]).map(HeaderValue::as_bytes).collect();
+            if let Ok(all) = HeaderValue::from_bytes(&all.join(b", ".as_slice())) {
+                earlier.insert(all);
+            }
+        }
     }
-    if !headers.contains_key(FORWARDED_HOST)
-        && let Some(host) = headers.get(HOST).cloned()
-    {
-        headers.insert(FORWARDED_HOST, host);
+    if let (Entry::Vacant(none), Some(host)) = (headers.entry(FORWARDED_HOST), host) {
+        none.insert(host);
     }
-    if !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    if let Entry::Vacant(none) = headers.entry(FORWARDED_PROTO) {
+        none.insert(HeaderValue::from_static(scheme));
     }
 }
 
@@ -198,7 +216,7 @@ mod tests {
     fn forwarded_fields_are_appended_and_never_overwritten() {
         let client: IpAddr = "192.0.2.7".parse().unwrap();
         let mut map = headers(&[("host", "h:1")]);
-        append_forwarded(&mut map, client, "http");
+        append_forwarded(&mut map, &forwarded_for(client), "http");
         assert_eq!(map["x-forwarded-for"], "192.0.2.7");
         assert_eq!(map["x-forwarded-host"], "h:1");
         assert_eq!(map["x-forwarded-proto"], "http");
@@ -208,7 +226,7 @@ mod tests {
             ("x-forwarded-host", "first"),
             ("x-forwarded-proto", "https"),
         ]);
-        append_forwarded(&mut map, "::ffff:192.0.2.7".parse().unwrap(), "http");
+        append_forwarded(&mut map, &forwarded_for("::ffff:192.0.2.7".parse().unwrap()), "http");
         assert_eq!(map["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 192.0.2.7");
         assert_eq!(map.get_all("x-forwarded-for").iter().count(), 1);
         assert_eq!(map["x-forwarded-host"], "first");

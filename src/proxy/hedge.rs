@@ -12,7 +12,8 @@ use crate::topology::NodeIndex;
 
 use super::dispatch::{Attempt, Placing};
 use super::request_body::Replay;
-use super::upstream::{Answered, Failure, Outbound, Saved};
+use super::saved::Saved;
+use super::upstream::{Answered, Failure, Outbound};
 
 /// What it takes to send a request once more while it is still under way.
 struct Spare {

@@ -155,7 +155,7 @@ where
             });
             return;
         }
-        let client = Client { address, original_destination, port: self.port };
+        let client = Client::new(address, original_destination, self.port);
         let service = TowerToHyperService::new(stack(&self.context, client, self.api.clone()));
         tokio::task::spawn_local(async move {
             if let Some(builder) = builder_for(&stream, &snapshot).await {

@@ -18,6 +18,7 @@ mod queue;
 mod report;
 pub mod request_body;
 pub mod response_body;
+mod saved;
 mod split;
 mod tunnel;
 mod upstream;

@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::pin::pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -24,6 +24,7 @@ use super::connect::{self, Destination};
 use super::io::UpstreamIo;
 use super::peer;
 use super::request_body::{Gate, Passage, Replay, RequestBody};
+use super::saved::Saved;
 
 /// How long a body is held back for a `100 Continue`.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -33,7 +34,16 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 pub(super) struct Upstreams {
     state: Arc<State>,
     mark: Option<u32>,
-    idle: RefCell<HashMap<Destination, Vec<Idle>>>,
+    pools: RefCell<HashMap<Destination, Rc<Pool>>>,
+    /// The pool that was asked for last: most often the one that is asked for next.
+    last: RefCell<Option<Rc<Pool>>>,
+}
+
+/// The connections to one destination that nobody uses.
+#[derive(Debug)]
+struct Pool {
+    destination: Destination,
+    idle: RefCell<Vec<Idle>>,
 }
 
 #[derive(Debug)]
@@ -46,8 +56,8 @@ struct Idle {
 #[derive(Debug)]
 pub(super) struct Lease {
     sender: Option<SendRequest<RequestBody>>,
-    destination: Destination,
-    home: Weak<Upstreams>,
+    home: Rc<Pool>,
+    state: Arc<State>,
     sent: Option<Rc<Replay>>,
     gate: Option<Arc<Gate>>,
     idle_max: usize,
@@ -132,7 +142,8 @@ impl Upstreams {
     /// No connections yet.
     pub(super) fn new(state: Arc<State>) -> Rc<Self> {
         let mark = state.snapshot().interception.map(|interception| interception.mark);
-        Rc::new(Self { state, mark, idle: RefCell::default() })
+        let (pools, last) = Default::default();
+        Rc::new(Self { state, mark, pools, last })
     }
 
     /// Sends `outbound` to `destination` and waits for the head of the answer.
@@ -146,13 +157,14 @@ impl Upstreams {
         limits: &Limits,
         timeouts: &Timeouts,
     ) -> Result<Answered, Failure> {
-        if let Some(lease) = self.lease_idle(destination, limits) {
+        let pool = self.pool(destination);
+        if let Some(lease) = self.lease_idle(&pool, limits) {
             match exchange(lease, outbound, timeouts.answer).await {
                 Err(Failure::NothingRan(_, Some(again))) => outbound = *again,
                 settled => return settled,
             }
         }
-        match self.connect(destination, limits, timeouts).await {
+        match self.connect(pool, limits, timeouts).await {
             Ok(lease) => exchange(lease, outbound, timeouts.answer).await,
             Err(error) => {
                 self.state.metrics.upstream_connect_failures.inc();
@@ -162,25 +174,33 @@ impl Upstreams {
         }
     }
 
-    fn lease_idle(self: &Rc<Self>, destination: &Destination, limits: &Limits) -> Option<Lease> {
-        let mut pools = self.idle.borrow_mut();
-        let pool = pools.get_mut(destination)?;
-        pool.retain(|idle| !idle.sender.is_closed());
-        let index = pool.iter().rposition(|idle| idle.sender.is_ready())?;
-        let sender = pool.remove(index).sender;
-        Some(self.lease(sender, destination, limits))
+    fn pool(&self, destination: &Destination) -> Rc<Pool> {
+        let mut last = self.last.borrow_mut();
+        if let Some(pool) = last.as_ref().filter(|pool| pool.destination == *destination) {
+            return Rc::clone(pool);
+        }
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(destination.clone()).or_insert_with(|| {
+            Rc::new(Pool { destination: destination.clone(), idle: RefCell::default() })
+        });
+        *last = Some(Rc::clone(pool));
+        Rc::clone(pool)
     }
 
-    fn lease(
-        self: &Rc<Self>,
-        sender: SendRequest<RequestBody>,
-        destination: &Destination,
-        limits: &Limits,
-    ) -> Lease {
+    fn lease_idle(&self, pool: &Rc<Pool>, limits: &Limits) -> Option<Lease> {
+        let mut idle = pool.idle.borrow_mut();
+        // Closed ones go when their connection ends; the last one used is the likeliest to stand.
+        let usable = |idle: &Idle| idle.sender.is_ready() && !idle.sender.is_closed();
+        let index = idle.iter().rposition(usable)?;
+        let sender = idle.remove(index).sender;
+        Some(self.lease(sender, Rc::clone(pool), limits))
+    }
+
+    fn lease(&self, sender: SendRequest<RequestBody>, home: Rc<Pool>, limits: &Limits) -> Lease {
         Lease {
             sender: Some(sender),
-            destination: destination.clone(),
-            home: Rc::downgrade(self),
+            home,
+            state: Arc::clone(&self.state),
             sent: None,
             gate: None,
             idle_max: limits.idle_connections,
@@ -188,12 +208,12 @@ impl Upstreams {
     }
 
     async fn connect(
-        self: &Rc<Self>,
-        destination: &Destination,
+        &self,
+        pool: Rc<Pool>,
         limits: &Limits,
         timeouts: &Timeouts,
     ) -> io::Result<Lease> {
-        let stream = self.open(destination, timeouts).await?;
+        let stream = self.open(&pool.destination, timeouts).await?;
         let handshake = Builder::new()
             .preserve_header_case(true)
             .max_headers(limits.headers)
@@ -201,17 +221,16 @@ impl Upstreams {
             .handshake(TokioIo::new(UpstreamIo::new(stream)));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         self.state.metrics.upstream_connects.inc();
-        let home = Rc::downgrade(self);
-        let gone = destination.clone();
+        let home = Rc::downgrade(&pool);
         tokio::task::spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(to = %gone.authority, %error, "upstream connection ended");
+            let ended = connection.with_upgrades().await;
+            let Some(home) = home.upgrade() else { return };
+            if let Err(error) = ended {
+                tracing::debug!(to = %home.destination.authority, %error, "connection ended");
             }
-            if let Some(home) = home.upgrade() {
-                home.drop_closed(&gone);
-            }
+            home.idle.borrow_mut().retain(|idle| !idle.sender.is_closed());
         });
-        Ok(self.lease(sender, destination, limits))
+        Ok(self.lease(sender, pool, limits))
     }
 
     /// A new connection, as bare bytes.
@@ -223,19 +242,14 @@ impl Upstreams {
         connect::open(destination, self.mark, timeouts).await
     }
 
-    fn drop_closed(&self, destination: &Destination) {
-        if let Some(pool) = self.idle.borrow_mut().get_mut(destination) {
-            pool.retain(|idle| !idle.sender.is_closed());
-        }
-    }
-
-    /// Closes what has been idle for longer than `idle_max`.
+    /// Closes what has been idle for longer than `idle_max`, and forgets where nothing is sent.
     pub(super) fn sweep(&self, idle_max: Duration) {
-        let mut pools = self.idle.borrow_mut();
-        for pool in pools.values_mut() {
-            pool.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < idle_max);
-        }
-        pools.retain(|_, pool| !pool.is_empty());
+        *self.last.borrow_mut() = None;
+        self.pools.borrow_mut().retain(|_, pool| {
+            let mut idle = pool.idle.borrow_mut();
+            idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < idle_max);
+            !idle.is_empty() || Rc::strong_count(pool) > 1
+        });
     }
 }
 
@@ -243,17 +257,10 @@ impl Lease {
     /// Gives the connection back, if it can serve another request.
     pub(super) fn release(mut self) {
         let done = self.sent.as_ref().is_none_or(|sent| sent.is_complete());
-        let (Some(home), Some(sender)) = (self.home.upgrade(), self.sender.take()) else { return };
-        if !done || sender.is_closed() {
-            return;
-        }
-        let mut pools = home.idle.borrow_mut();
-        if let Some(pool) = pools.get_mut(&self.destination) {
-            if pool.len() < self.idle_max {
-                pool.push(Idle { sender, since: Instant::now() });
-            }
-        } else if self.idle_max > 0 {
-            pools.insert(self.destination.clone(), vec![Idle { sender, since: Instant::now() }]);
+        let Some(sender) = self.sender.take() else { return };
+        let mut idle = self.home.idle.borrow_mut();
+        if done && !sender.is_closed() && idle.len() < self.idle_max {
+            idle.push(Idle { sender, since: Instant::now() });
         }
     }
 }
@@ -261,9 +268,7 @@ impl Lease {
 impl Lease {
     /// Notes that the client of this exchange went away before its end.
     pub(super) fn count_client_abort(&self) {
-        if let Some(home) = self.home.upgrade() {
-            home.state.metrics.client_aborts.inc();
-        }
+        self.state.metrics.client_aborts.inc();
     }
 }
 
@@ -282,7 +287,7 @@ async fn exchange(
     answer_within: Duration,
 ) -> Result<Answered, Failure> {
     let Outbound { mut head, mut body, expects_continue } = outbound;
-    name_host(&mut head.headers, &lease.destination.authority);
+    name_host(&mut head.headers, &lease.home.destination.authority);
     let sent = body.replay();
     lease.sent = sent.clone();
     let saved = Saved::of(&head, expects_continue);
@@ -385,38 +390,4 @@ fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
         source = cause.source();
     }
     None
-}
-
-/// What it takes to build a request once more. Header case is not kept: only the rare second
-/// request would profit, and every first one would pay.
-#[derive(Debug)]
-pub(super) struct Saved {
-    method: Method,
-    uri: http::Uri,
-    headers: http::HeaderMap,
-    expects_continue: bool,
-}
-
-impl Saved {
-    pub(super) fn of(head: &Parts, expects_continue: bool) -> Self {
-        Self {
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            headers: head.headers.clone(),
-            expects_continue,
-        }
-    }
-
-    /// The request once more, if its body was kept.
-    pub(super) fn again(self, sent: &Option<Rc<Replay>>) -> Option<Outbound> {
-        let body = match sent {
-            None => RequestBody::empty(),
-            Some(sent) => sent.again()?,
-        };
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.method = self.method;
-        head.uri = self.uri;
-        head.headers = self.headers;
-        Some(Outbound { head, body, expects_continue: self.expects_continue })
-    }
 }
