@@ -29,7 +29,7 @@ const HOP_BY_HOP: [HeaderName; 5] = [TRANSFER_ENCODING, UPGRADE, TE, KEEP_ALIVE,
 ///
 /// Almost every message has none of them but `Connection: keep-alive`, so names are looked at once,
 /// and nothing is looked up that is not there.
-pub(super) fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
+pub fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
     let mut removed = Removed::default();
     let (mut connection, mut hop_by_hop) = (false, false);
     for name in headers.keys() {
@@ -75,11 +75,11 @@ pub(super) fn remove_internal_fields(trailers: &mut HeaderMap) {
 
 /// What [`remove_connection_fields`] found.
 #[derive(Debug, Default)]
-pub(super) struct Removed {
+pub struct Removed {
     /// The protocol that `Connection: upgrade` asks for.
-    pub(super) upgrade: Option<HeaderValue>,
+    pub upgrade: Option<HeaderValue>,
     /// Whether there were fields of ours.
-    pub(super) internal: bool,
+    pub internal: bool,
 }
 
 /// The fields that `Connection` lists, apart from what it says of the connection itself.
@@ -109,7 +109,7 @@ pub(super) fn restore_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 }
 
 /// A client's address as [`append_forwarded`] writes it.
-pub(super) fn forwarded_for(client: IpAddr) -> HeaderValue {
+pub fn forwarded_for(client: IpAddr) -> HeaderValue {
     // An address has no character that a field value cannot have.
     HeaderValue::from_str(&client.to_canonical().to_string())
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
@@ -117,11 +117,7 @@ pub(super) fn forwarded_for(client: IpAddr) -> HeaderValue {
 
 /// Says on whose behalf the request is sent: the client's address is appended, the host and the
 /// scheme it used are noted unless an earlier proxy has noted them (after RFC 7239).
-pub(super) fn append_forwarded(
-    headers: &mut HeaderMap,
-    client: &HeaderValue,
-    scheme: &'static str,
-) {
+pub fn append_forwarded(headers: &mut HeaderMap, client: &HeaderValue, scheme: &'static str) {
     let host = headers.get(HOST).cloned();
     match headers.entry(FORWARDED_FOR) {
         Entry::Vacant(none) => drop(none.insert(client.clone())),

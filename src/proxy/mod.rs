@@ -6,7 +6,7 @@ mod connect;
 pub mod dispatch;
 pub(crate) mod explain;
 mod future;
-mod headers;
+pub mod headers;
 mod hedge;
 mod io;
 pub mod listener;
