@@ -17,6 +17,8 @@ use clap::Parser;
 
 /// Load for `bench/peers`.
 #[derive(Debug, Parser)]
+// The last of an option given twice counts: a script appends what differs.
+#[command(args_override_self = true)]
 enum Command {
     /// Answers every request, once it has been read whole.
     Serve {

@@ -1,0 +1,42 @@
+"""Ratios round by round, so that what the machine did to both cancels out."""
+
+import statistics
+
+
+class Rows:
+    """What the rounds saw, by scenario and peer."""
+
+    def __init__(self, rows):
+        self.of = {}
+        for row in rows:
+            self.of.setdefault((row["scenario"], row["peer"]), {})[row["round"]] = row
+
+    def peers(self, scenario):
+        return [peer for found, peer in self.of if found == scenario]
+
+    def values(self, scenario, peer, key):
+        rows = self.of.get((scenario, peer), {})
+        return {number: row[key] for number, row in rows.items() if key in row}
+
+    def median(self, scenario, peer, key):
+        values = self.values(scenario, peer, key)
+        return statistics.median(values.values()) if values else None
+
+    def pairs(self, scenario, key, peer, other, join):
+        """`join` of both values of each round in which there are both."""
+        mine, its = self.values(scenario, peer, key), self.values(scenario, other, key)
+        return [join(mine[number], its[number]) for number in mine if its.get(number)]
+
+    def ratios(self, scenario, key, peer, other):
+        return self.pairs(scenario, key, peer, other, lambda mine, its: mine / its)
+
+    def added(self, scenario, key, peer):
+        return self.pairs(scenario, key, peer, "direct", lambda mine, floor: mine - floor)
+
+
+def spread(values, digits=2):
+    if not values:
+        return "–"
+    middle, least, most = (
+        f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({least} – {most})"
