@@ -1,5 +1,6 @@
 //! Carries decisions out: asks for one, sends the invocation where it says, and reports back.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,12 +67,16 @@ impl Call {
 }
 
 /// Serves what is not ours: places invocations, and passes everything else to the gateway.
-pub(super) async fn serve(context: Rc<Context>, admitted: Admitted) -> Response<ResponseBody> {
+pub(super) async fn serve(
+    context: Rc<Context>,
+    admitted: Admitted,
+) -> Result<Response<ResponseBody>, Infallible> {
     let Admitted { request, snapshot, caller, route } = admitted;
     let (head, body) = request.into_parts();
     let body = RequestBody::incoming(body, snapshot.limits.replay_body_bytes);
     let Route::Function { name: function, asynchronous } = route else {
-        return pass(&context, &snapshot, &caller.client, head, body).await;
+        // On the heap, so that what invocations need does not grow by it.
+        return Ok(Box::pin(pass(&context, &snapshot, &caller.client, head, body)).await);
     };
     let peer = caller.peer;
     let mut call = Call {
@@ -100,7 +105,7 @@ pub(super) async fn serve(context: Rc<Context>, admitted: Admitted) -> Response<
         call.deadline = peer.deadline.and_then(|left| Instant::now().checked_add(left));
     }
     call.keep_time();
-    invoke(&context, &call, head, body).await
+    Ok(invoke(&context, &call, head, body).await)
 }
 
 /// Passes a request on unchanged: to where the client meant it to go, or to this node's gateway.
@@ -132,7 +137,7 @@ async fn pass(
 }
 
 /// `refused`, once the body that nobody wants has been read.
-async fn refused_over(unsent: Outbound, refused: Refused) -> Refused {
+async fn refused_over(unsent: Box<Outbound>, refused: Refused) -> Refused {
     drain(unsent.body).await;
     refused
 }
@@ -183,7 +188,7 @@ pub(super) struct Attempt {
 impl Placing<'_> {
     async fn run(
         &self,
-        mut outbound: Outbound,
+        mut outbound: Box<Outbound>,
         upgrade: &mut Option<OnUpgrade>,
     ) -> Result<Response<ResponseBody>, Refused> {
         let here = self.call.snapshot.site.here;
@@ -210,7 +215,7 @@ impl Placing<'_> {
             let last = ordered || avoid.contains(&attempt.target);
             let (mut attempt, sent) = match self.take_turn(&mut attempt, last).await {
                 Ok(()) => self.send(attempt, outbound, left, late_at, &avoid).await,
-                Err(NoTurn::Full) => (attempt, Err(Failure::Full(Some(Box::new(outbound))))),
+                Err(NoTurn::Full) => (attempt, Err(Failure::Full(Some(outbound)))),
                 Err(NoTurn::Late) => return Err(refused_over(outbound, deadline_passed()).await),
             };
             let mut failure = match sent {
@@ -227,12 +232,12 @@ impl Placing<'_> {
                     tracing::debug!(to = %destination.authority, why = ?failure, "sent elsewhere");
                     self.context.state.metrics.retries.inc();
                     avoid.push(target);
-                    outbound = *again;
+                    outbound = again;
                 }
                 unsent => {
                     let refused = self.context.explain_failure(&destination, &failure);
                     return Err(match unsent {
-                        Some(unsent) => refused_over(*unsent, refused).await,
+                        Some(unsent) => refused_over(unsent, refused).await,
                         None => refused,
                     });
                 }
@@ -411,7 +416,7 @@ impl Context {
         &self,
         snapshot: &Snapshot,
         destination: &Destination,
-        outbound: Outbound,
+        outbound: Box<Outbound>,
         left: Option<Duration>,
     ) -> Result<Answered, Failure> {
         let timeouts = &snapshot.timeouts;

@@ -53,7 +53,7 @@ impl Placing<'_> {
     pub(super) async fn send(
         &self,
         first: Attempt,
-        outbound: Outbound,
+        outbound: Box<Outbound>,
         left: Option<Duration>,
         late_at: Option<Instant>,
         avoid: &[NodeIndex],
@@ -63,6 +63,19 @@ impl Placing<'_> {
             let sent = self.context.send(snapshot, &first.destination, outbound, left).await;
             return (first, sent);
         };
+        // On the heap: what waits for two answers is large, and almost nobody does.
+        Box::pin(self.send_watched(first, outbound, left, late_at, avoid)).await
+    }
+
+    async fn send_watched(
+        &self,
+        first: Attempt,
+        outbound: Box<Outbound>,
+        left: Option<Duration>,
+        late_at: Instant,
+        avoid: &[NodeIndex],
+    ) -> (Attempt, Sent) {
+        let snapshot = &self.call.snapshot;
         let spare = Spare {
             saved: Saved::of(&outbound.head, outbound.expects_continue),
             sent: outbound.body.replay(),
@@ -86,7 +99,7 @@ impl Placing<'_> {
         first: &Attempt,
         spare: Spare,
         avoid: &[NodeIndex],
-    ) -> Option<(Attempt, Outbound, Option<Duration>)> {
+    ) -> Option<(Attempt, Box<Outbound>, Option<Duration>)> {
         let mut outbound = spare.saved.again(&spare.sent)?;
         let left = self.time_left().ok()?;
         let invoked = first.pending.invoked()?;
@@ -109,7 +122,7 @@ impl Placing<'_> {
         first: Attempt,
         mut sent: impl Future<Output = Sent> + Unpin,
         second: Attempt,
-        outbound: Outbound,
+        outbound: Box<Outbound>,
         left: Option<Duration>,
     ) -> (Attempt, Sent) {
         let mut tally = Tally { metrics: &self.context.state.metrics, won: false };

@@ -66,10 +66,7 @@ where
         // Answers our own paths.
         .layer(OwnPaths { api })
         // Decides, sends, reports back; passes the rest to the gateway.
-        .service(service_fn(move |admitted| {
-            let context = Rc::clone(&context);
-            async move { Ok(dispatch::serve(context, admitted).await) }
-        }))
+        .service(service_fn(move |admitted| dispatch::serve(Rc::clone(&context), admitted)))
 }
 
 impl Context {

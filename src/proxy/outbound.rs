@@ -13,7 +13,8 @@ use super::upstream::Outbound;
 
 /// A request ready to be sent, and what was found while making it so.
 pub(super) struct Prepared {
-    pub(super) outbound: Outbound,
+    /// On the heap: it is handed from one future to the next, each of which would hold it.
+    pub(super) outbound: Box<Outbound>,
     /// The client's side of the connection, where it asks for another protocol.
     pub(super) upgrade: Option<OnUpgrade>,
     /// Whether it carried internal fields.
@@ -49,7 +50,7 @@ pub(super) fn prepare(mut head: Parts, body: RequestBody, client: &Client) -> Pr
             .headers
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let outbound = Outbound { head, body, expects_continue };
+    let outbound = Box::new(Outbound { head, body, expects_continue });
     Prepared { outbound, upgrade, internal: removed.internal }
 }
 

@@ -108,13 +108,13 @@ impl Placing<'_> {
             let load = answered.response.headers().get(peer::LOAD).and_then(peer::read_load);
             let slot = self.call.snapshot.site.topology.node(attempt.target).slot;
             attempt.pending.observed = load.map(|load| (slot, load));
-            return Failure::Full(answered.again().map(Box::new));
+            return Failure::Full(answered.again());
         }
         if refusal == "peer_rejected" {
             let to = &attempt.destination.authority;
             tracing::warn!(%to, "does not take our signature: compare peers.key_file");
         }
-        Failure::NothingRan(std::io::Error::other(refusal), answered.again().map(Box::new))
+        Failure::NothingRan(std::io::Error::other(refusal), answered.again())
     }
 
     fn refuse_turn(&self, why: NoTurn) -> NoTurn {

@@ -36,7 +36,7 @@ impl Saved {
     }
 
     /// The request once more, if its body was kept.
-    pub(super) fn again(self, sent: &Option<Rc<Replay>>) -> Option<Outbound> {
+    pub(super) fn again(self, sent: &Option<Rc<Replay>>) -> Option<Box<Outbound>> {
         let body = match sent {
             None => RequestBody::empty(),
             Some(sent) => sent.again()?,
@@ -49,7 +49,8 @@ impl Saved {
             let name = http::HeaderName::from_bytes(&line[..colon]).ok()?;
             head.headers.append(name, http::HeaderValue::from_bytes(&line[colon + 1..]).ok()?);
         }
-        Some(Outbound { head, body, expects_continue: self.expects_continue })
+        let expects_continue = self.expects_continue;
+        Some(Box::new(Outbound { head, body, expects_continue }))
     }
 }
 

@@ -88,7 +88,7 @@ impl Answered {
     }
 
     /// The request once more, if its body was kept.
-    pub(super) fn again(self) -> Option<Outbound> {
+    pub(super) fn again(self) -> Option<Box<Outbound>> {
         self.saved.again(&self.sent)
     }
 }
@@ -153,14 +153,14 @@ impl Upstreams {
     pub(super) async fn send(
         self: &Rc<Self>,
         destination: &Destination,
-        mut outbound: Outbound,
+        mut outbound: Box<Outbound>,
         limits: &Limits,
         timeouts: &Timeouts,
     ) -> Result<Answered, Failure> {
         let pool = self.pool(destination);
         if let Some(lease) = self.lease_idle(&pool, limits) {
             match exchange(lease, outbound, timeouts.answer).await {
-                Err(Failure::NothingRan(_, Some(again))) => outbound = *again,
+                Err(Failure::NothingRan(_, Some(again))) => outbound = again,
                 settled => return settled,
             }
         }
@@ -169,7 +169,7 @@ impl Upstreams {
             Err(error) => {
                 self.state.metrics.upstream_connect_failures.inc();
                 tracing::debug!(to = %destination.authority, %error, "cannot connect");
-                Err(Failure::NothingRan(error, Some(Box::new(outbound))))
+                Err(Failure::NothingRan(error, Some(outbound)))
             }
         }
     }
@@ -283,10 +283,10 @@ impl Drop for Lease {
 /// One request and the head of its answer over one connection.
 async fn exchange(
     mut lease: Lease,
-    outbound: Outbound,
+    outbound: Box<Outbound>,
     answer_within: Duration,
 ) -> Result<Answered, Failure> {
-    let Outbound { mut head, mut body, expects_continue } = outbound;
+    let Outbound { mut head, mut body, expects_continue } = *outbound;
     name_host(&mut head.headers, &lease.home.destination.authority);
     let sent = body.replay();
     lease.sent = sent.clone();
@@ -314,8 +314,8 @@ async fn exchange(
         Some(Err(mut failed)) => Err(match failed.take_message() {
             Some(request) => {
                 let (head, body) = request.into_parts();
-                let outbound = Outbound { head, body, expects_continue };
-                Failure::NothingRan(io::Error::other(failed.into_error()), Some(Box::new(outbound)))
+                let outbound = Box::new(Outbound { head, body, expects_continue });
+                Failure::NothingRan(io::Error::other(failed.into_error()), Some(outbound))
             }
             None => classify(failed.into_error(), saved, &sent),
         }),
@@ -375,7 +375,7 @@ fn classify(error: hyper::Error, saved: Saved, sent: &Option<Rc<Replay>>) -> Fai
         return Failure::Broken(error);
     }
     match saved.again(sent) {
-        Some(again) => Failure::NothingRan(io::Error::other(error), Some(Box::new(again))),
+        Some(again) => Failure::NothingRan(io::Error::other(error), Some(again)),
         None if unread => Failure::NothingRan(io::Error::other(error), None),
         None => Failure::Broken(error),
     }
