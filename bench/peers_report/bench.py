@@ -25,11 +25,13 @@ class Scenario:
     cpus: str = GENERATOR_CPU
     saturates: bool = True
     seconds: float = 2.0
+    # Turns in a round, for what varies much from one to the next.
+    turns: int = 1
 
 
 SATURATED = Scenario("saturated", "saturated, 32 connections", ("closed", "--connections", 32))
 PACED = Scenario("paced", "1 000 requests/s, 16 connections",
-                 ("paced", "--connections", 16, "--rate", 1000), saturates=False, seconds=3.0)
+                 ("paced", "--connections", 16, "--rate", 1000), saturates=False, turns=3)
 BODY = Scenario("body", "POST of 64 KiB, 32 connections",
                 ("closed", "--connections", 32, "--body-bytes", 65536))
 ANSWER = Scenario("answer", "answers of 64 KiB, 32 connections",
@@ -73,9 +75,9 @@ class Bench:
             sys.exit(f"the load generator failed on {scenario.name}: {done.stderr.strip()}")
         return json.loads(done.stdout)
 
-    def measure(self, round_number, scenario, peer, processes, *more, port=None):
+    def measure(self, round_number, scenario, peer, processes, *more, turn=0):
         """Loads the first of `processes` (the others are behind it) and notes what came of it."""
-        port = port or (processes[0].port if processes else GATEWAY_PORT)
+        port = processes[0].port if processes else GATEWAY_PORT
         before = [process.used() for process in processes]
         gateway_before, times = self.gateway.used()[0], machine_times()
         saw = self.generate(port, scenario, *more)
@@ -84,7 +86,7 @@ class Bench:
         ran = [a[0] - b[0] for a, b in zip(after, before)]
         waited = sum(a[1] - b[1] for a, b in zip(after, before))
         wall_ns = saw["seconds"] * 1e9
-        row = {"round": round_number, "scenario": scenario.name, "peer": peer,
+        row = {"round": round_number, "turn": turn, "scenario": scenario.name, "peer": peer,
                "requests": saw["requests"], "failed": saw["failed"], "seconds": saw["seconds"],
                "requests_per_s": round(saw["requests"] / saw["seconds"], 1),
                "cpu_us_per_request": round(sum(ran) / 1e3 / max(saw["requests"], 1), 3),

@@ -1,6 +1,7 @@
 """Processes under test: started on a core of their own, and what they have used."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -57,13 +58,15 @@ class Process:
         return ran, waited
 
     def rss_kib(self):
-        """Resident memory; what parent and child share counts once, by halves."""
-        total = 0
+        """Resident memory: pages of files count whole and once, though others may map them, too;
+        other pages that parent and child share count by halves."""
+        own = files = 0
         for pid in self.family():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1])
-        return total
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            own += sum(map(int, re.findall(r"^Pss_(?:Anon|Shmem): +(\d+)", text, re.MULTILINE)))
+            status = Path(f"/proc/{pid}/status").read_text()
+            files = max(files, int(re.search(r"^RssFile:\s+(\d+)", status, re.MULTILINE)[1]))
+        return own + files
 
     def stop(self):
         self.popen.terminate()

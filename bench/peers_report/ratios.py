@@ -9,23 +9,24 @@ class Rows:
     def __init__(self, rows):
         self.of = {}
         for row in rows:
-            self.of.setdefault((row["scenario"], row["peer"]), {})[row["round"]] = row
+            turn = (row["round"], row.get("turn", 0))
+            self.of.setdefault((row["scenario"], row["peer"]), {})[turn] = row
 
     def peers(self, scenario):
         return [peer for found, peer in self.of if found == scenario]
 
     def values(self, scenario, peer, key):
         rows = self.of.get((scenario, peer), {})
-        return {number: row[key] for number, row in rows.items() if key in row}
+        return {turn: row[key] for turn, row in rows.items() if key in row}
 
     def median(self, scenario, peer, key):
         values = self.values(scenario, peer, key)
         return statistics.median(values.values()) if values else None
 
     def pairs(self, scenario, key, peer, other, join):
-        """`join` of both values of each round in which there are both."""
+        """`join` of both values of each turn in which there are both."""
         mine, its = self.values(scenario, peer, key), self.values(scenario, other, key)
-        return [join(mine[number], its[number]) for number in mine if its.get(number)]
+        return [join(mine[turn], its[turn]) for turn in mine if its.get(turn)]
 
     def ratios(self, scenario, key, peer, other):
         return self.pairs(scenario, key, peer, other, lambda mine, its: mine / its)

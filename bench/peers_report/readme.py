@@ -13,7 +13,7 @@ Made on {date} by `{command}`; run that again rather than change anything here.
 - Others: {others}
 - Machine: {cpu}, {cores} cores seen, Linux {kernel}
 - Rows: `rows.json`, one measurement per line; `machine.json`. Values are medians over {rounds}
-  rounds, ratios are taken within each round: median (least – most).
+  rounds, ratios are taken within each round, or turn of one: median (least – most).
 
 Each proxy has one worker on a core of its own, connections kept alive on both sides, and no access
 log; the gateway and the generator have other cores. CPU is the run time of all threads of the
@@ -37,7 +37,7 @@ def number(value, digits=1):
 
 
 def head(about, rows):
-    rounds = {row for values in rows.of.values() for row in values} - {0}
+    rounds = {number for turns in rows.of.values() for number, _ in turns} - {0}
     return HEAD.format(**{
         **about,
         "changed": " with changes that are not committed" if about["changed"] else "",
@@ -91,7 +91,7 @@ def of_memory(rows):
         return ""
     lines = [[peer, *(number(rows.median("memory", peer, key) / 1024)
                       for key in ["fresh_kib", "idle_clients_kib"])] for peer in peers]
-    return "### Memory, MiB\n\nResident, each page shared by two of a proxy's processes once.\n\n" \
+    return "### Memory, MiB\n\nResident; pages that two processes of a proxy share count once.\n\n" \
         + table(["", "fresh", "with 1 000 idle clients"], lines)
 
 
