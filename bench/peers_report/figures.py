@@ -33,7 +33,7 @@ class Figure:
         missed_by = abs(statistics.median(self.values) / self.bound - 1)
         verdict = "**met**" if self.met else f"**missed** by {missed_by:.0%}"
         return [self.title, self.subject, f"{sign} {self.bound:.{max(self.digits, 2)}f}",
-                spread(self.values, self.digits), verdict]
+                spread(self.values, self.digits), len(self.values), verdict]
 
 
 def cpu_figures(rows):

@@ -2,13 +2,25 @@
 
 import statistics
 
+# A proxy that used less of its core than this was not saturated: others on the machine had held up
+# the generator or the gateway, and how much a proxy does per wakeup is then another matter.
+SATURATED_FROM = 0.9
+CALM = {"paced", "memory", "instructions"}
+
+
+def counts(row):
+    """Whether the row is what its load says: decided by the share of the core, not the outcome."""
+    return (row["scenario"] in CALM or row["peer"] == "direct"
+            or row["proxy_busy"] >= SATURATED_FROM)
+
 
 class Rows:
     """What the rounds saw, by scenario and peer."""
 
     def __init__(self, rows):
         self.of = {}
-        for row in rows:
+        self.all = rows
+        for row in filter(counts, rows):
             turn = (row["round"], row.get("turn", 0))
             self.of.setdefault((row["scenario"], row["peer"]), {})[turn] = row
 

@@ -3,7 +3,7 @@
 import statistics
 
 from . import bench, figures
-from .ratios import Rows, spread
+from .ratios import Rows, counts, spread
 
 HEAD = """# hopwise beside nginx, HAProxy and Envoy
 
@@ -14,6 +14,9 @@ Made on {date} by `{command}`; run that again rather than change anything here.
 - Machine: {cpu}, {cores} cores seen, Linux {kernel}
 - Rows: `rows.json`, one measurement per line; `machine.json`. Values are medians over {rounds}
   rounds, ratios are taken within each round, or turn of one: median (least – most).
+- {dropped} of {measured} measurements do not count: they were to saturate the proxy, but it used
+  less than 90 % of its core, since others on the machine held up the generator or the gateway.
+  They are in the rows, and listed at the end.
 
 Each proxy has one worker on a core of its own, connections kept alive on both sides, and no access
 log; the gateway and the generator have other cores. CPU is the run time of all threads of the
@@ -37,13 +40,15 @@ def number(value, digits=1):
 
 
 def head(about, rows):
-    rounds = {number for turns in rows.of.values() for number, _ in turns} - {0}
+    rounds = {row["round"] for row in rows.all} - {0}
     return HEAD.format(**{
         **about,
         "changed": " with changes that are not committed" if about["changed"] else "",
         "given": f" (or whatever {about['given']} is made of)" if about["given"] else "",
         "others": "; ".join(about["versions"].values()),
         "rounds": len(rounds),
+        "measured": len(rows.all),
+        "dropped": sum(not counts(row) for row in rows.all),
     })
 
 
@@ -52,7 +57,7 @@ def of_figures(rows):
     if not checked:
         return ""
     return "## Figures to reach\n\n" + table(
-        ["figure", "of", "demand", "found", ""], [figure.line() for figure in checked])
+        ["figure", "of", "demand", "found", "turns", ""], [figure.line() for figure in checked])
 
 
 def busy(rows, scenario, peer):
@@ -121,13 +126,13 @@ def of_variants(rows, scenario, title, note):
 
 def of_warnings(rows):
     seen = {}
-    for (scenario, peer), rounds in rows.of.items():
-        for row in rounds.values():
-            for text in row.get("warnings", ()):
-                seen.setdefault((scenario, peer), []).append(f"round {row['round']}: {text}")
+    for row in rows.all:
+        for text in row.get("warnings", ()):
+            of = seen.setdefault((row["scenario"], row["peer"]), [])
+            of.append(f"round {row['round']}: {text}")
     lines = [f"- {scenario}, {peer}: {'; '.join(texts)}\n"
              for (scenario, peer), texts in seen.items()]
-    stolen = [row.get("stolen", 0) for rounds in rows.of.values() for row in rounds.values()]
+    stolen = [row.get("stolen", 0) for row in rows.all]
     if stolen:
         lines.append(f"- The host gave {statistics.mean(stolen):.1%} of the machine's time to "
                      f"others, and at most {max(stolen):.1%} of it during one measurement.\n")
