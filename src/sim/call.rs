@@ -141,6 +141,12 @@ impl Calls {
         Some(CallId { place, serial: call.serial })
     }
 
+    /// All of them, second copies included.
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Call> {
+        self.places.iter().flatten()
+    }
+
     pub(super) fn remove(&mut self, id: CallId) -> Option<Call> {
         self.get(id)?;
         self.vacant.push(id.place);

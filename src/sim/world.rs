@@ -373,3 +373,6 @@ impl<'a> World<'a> {
         self.place(id);
     }
 }
+
+#[cfg(test)]
+mod tests;
