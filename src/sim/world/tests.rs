@@ -2,6 +2,7 @@
 //! what was drawn, and what is left behind.
 
 mod chances;
+mod drain;
 mod little;
 
 use super::super::scenario::{
