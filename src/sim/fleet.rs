@@ -29,6 +29,8 @@ const HOST_SAMPLE: Nanos = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) site: Site,
+    /// Who is who in the topology of that site.
+    roster: Arc<Roster>,
     pub(super) scheduler: Scheduler<Pcg64>,
     pub(super) processor: Processor,
     pub(super) ails: Ails,
@@ -39,6 +41,13 @@ pub(super) struct Member {
     /// When it last stopped.
     pub(super) lost_at: Option<Nanos>,
     load: LoadMeter,
+}
+
+/// Which machine has which position in a topology.
+#[derive(Debug)]
+struct Roster {
+    index_of: Vec<Option<NodeIndex>>,
+    machine_of: Vec<MachineId>,
 }
 
 /// What is wrong with a node.
@@ -88,13 +97,28 @@ impl Member {
     }
 }
 
-/// All of them, and which position in the current topology each has.
+impl Roster {
+    /// As many of `machines` as are in it and find room in `known`.
+    fn translated<'k>(
+        &self,
+        machines: &[MachineId],
+        known: &'k mut [NodeIndex],
+    ) -> &'k [NodeIndex] {
+        let mut count = 0;
+        let indices = machines.iter().filter_map(|machine| self.index_of[*machine as usize]);
+        for (place, index) in known.iter_mut().zip(indices) {
+            *place = index;
+            count += 1;
+        }
+        &known[..count]
+    }
+}
+
+/// All of them.
 #[derive(Debug)]
 pub(super) struct Fleet {
     pub(super) members: Vec<Member>,
     snapshot: Snapshot,
-    index_of: Vec<Option<NodeIndex>>,
-    machine_of: Vec<MachineId>,
 }
 
 impl Fleet {
@@ -102,6 +126,10 @@ impl Fleet {
         let mut snapshot = scenario.snapshot.clone();
         snapshot.site.policy = policy_of(contender, snapshot.site.policy);
         let topology = Arc::clone(&snapshot.site.topology);
+        let roster = Arc::new(Roster {
+            index_of: topology.everyone().iter().copied().map(Some).collect(),
+            machine_of: (0..topology.nodes().len() as u32).collect(),
+        });
         let members = topology.everyone().iter().zip(&scenario.machines).enumerate();
         let members = members.map(|(i, (&here, &machine))| {
             let rng = Pcg64::new(u128::from(seed) << 64 | i as u128, 0x5eed);
@@ -110,6 +138,7 @@ impl Fleet {
             scheduler.adopt(&topology);
             Member {
                 site: Site { here, ..snapshot.site.clone() },
+                roster: Arc::clone(&roster),
                 scheduler,
                 processor: Processor::new(machine, cell.functions.len()),
                 ails: Ails::default(),
@@ -119,30 +148,24 @@ impl Fleet {
                 load: LoadMeter::default(),
             }
         });
-        Self {
-            members: members.collect(),
-            index_of: topology.everyone().iter().copied().map(Some).collect(),
-            machine_of: (0..topology.nodes().len() as u32).collect(),
-            snapshot,
-        }
+        Self { members: members.collect(), snapshot }
     }
 
-    /// The position of a machine in the topology now in force.
-    pub(super) fn index_of(&self, machine: MachineId) -> Option<NodeIndex> {
-        self.index_of[machine as usize]
-    }
-
-    pub(super) fn machine_of(&self, index: NodeIndex) -> MachineId {
-        self.machine_of[index.as_usize()]
+    /// The machine that `by` knows by this position. One that has left goes by the topology in which
+    /// it still was, and what it holds has to be placed all the same.
+    pub(super) fn machine_of(&self, by: MachineId, index: NodeIndex) -> MachineId {
+        self.members[by as usize].roster.machine_of[index.as_usize()]
     }
 
     pub(super) fn member(&mut self, machine: MachineId) -> &mut Member {
         &mut self.members[machine as usize]
     }
 
-    pub(super) fn slot_of(&self, machine: MachineId) -> Option<Slot> {
-        let index = self.index_of(machine)?;
-        Some(self.snapshot.site.topology.node(index).slot)
+    /// Where `by` keeps what it knows of `machine`.
+    pub(super) fn slot_of(&self, by: MachineId, machine: MachineId) -> Option<Slot> {
+        let Member { roster, site, .. } = &self.members[by as usize];
+        let index = roster.index_of[machine as usize]?;
+        Some(site.topology.node(index).slot)
     }
 
     /// This machine, or the next one whose node clients can reach.
@@ -155,29 +178,17 @@ impl Fleet {
         (0..count).map(|step| (machine + step) % count).find(up).unwrap_or(machine)
     }
 
-    /// `path` and `avoid` as positions in the topology now in force.
+    /// `path` and `avoid` as positions in the topology that `by` goes by.
     pub(super) fn translate<'k>(
         &self,
+        by: MachineId,
         path: &[MachineId],
         avoid: &[MachineId],
         known: &'k mut [NodeIndex],
     ) -> (&'k [NodeIndex], &'k [NodeIndex]) {
         let (first, second) = known.split_at_mut(known.len() / 2);
-        (self.translated(path, first), self.translated(avoid, second))
-    }
-
-    fn translated<'k>(
-        &self,
-        machines: &[MachineId],
-        known: &'k mut [NodeIndex],
-    ) -> &'k [NodeIndex] {
-        let mut count = 0;
-        let indices = machines.iter().filter_map(|machine| self.index_of(*machine));
-        for (place, index) in known.iter_mut().zip(indices) {
-            *place = index;
-            count += 1;
-        }
-        &known[..count]
+        let roster = &self.members[by as usize].roster;
+        (roster.translated(path, first), roster.translated(avoid, second))
     }
 
     pub(super) fn decide(
@@ -227,7 +238,7 @@ impl Fleet {
         word: LoadReport,
         now: Nanos,
     ) {
-        let Some(slot) = self.slot_of(from) else { return };
+        let Some(slot) = self.slot_of(machine, from) else { return };
         self.member(machine).scheduler.hear(slot, word, Self::now(now));
     }
 
@@ -238,12 +249,16 @@ impl Fleet {
         let change = Change::Text(scenario.text.of(&there));
         let Ok(mut next) = self.snapshot.with(&change) else { return };
         next.site.policy = self.snapshot.site.policy;
-        self.index_of.fill(None);
-        self.machine_of = there.iter().map(|machine| *machine as MachineId).collect();
+        let mut index_of = vec![None; self.members.len()];
         for (&index, &machine) in next.site.topology.everyone().iter().zip(&there) {
-            self.index_of[machine] = Some(index);
+            index_of[machine] = Some(index);
+        }
+        let machine_of = there.iter().map(|machine| *machine as MachineId).collect();
+        let roster = Arc::new(Roster { index_of, machine_of });
+        for (&index, &machine) in next.site.topology.everyone().iter().zip(&there) {
             let member = &mut self.members[machine];
             member.site = Site { here: index, ..next.site.clone() };
+            member.roster = Arc::clone(&roster);
             member.scheduler.adopt(&next.site.topology);
         }
         self.snapshot = next;

@@ -34,7 +34,7 @@ impl World<'_> {
         avoid.push(frame.asked);
         let function = usize::from(call.function);
         let mut known = [NodeIndex::default(); 2 * PATH_MAX];
-        let (path, avoided) = self.fleet.translate(&[], &avoid, &mut known);
+        let (path, avoided) = self.fleet.translate(entry, &[], &avoid, &mut known);
         let invocation = Invocation {
             function: self.trial.cell.functions[function].name,
             hop: 0,
@@ -50,7 +50,7 @@ impl World<'_> {
             return;
         };
         let target = match decision.step {
-            Step::Offload(index) | Step::Delegate(index) => self.fleet.machine_of(index),
+            Step::Offload(index) | Step::Delegate(index) => self.fleet.machine_of(entry, index),
             Step::RunHere | Step::Refuse(_) => entry,
         };
         let frame = Frame {

@@ -199,7 +199,8 @@ impl<'a> World<'a> {
         let Some(frame) = call.frames.last() else { return };
         let name = self.trial.cell.functions[usize::from(call.function)].name;
         let mut known = [NodeIndex::default(); 2 * PATH_MAX];
-        let (path, avoid) = self.fleet.translate(&call.path, &frame.avoid, &mut known);
+        let node = frame.node;
+        let (path, avoid) = self.fleet.translate(node, &call.path, &frame.avoid, &mut known);
         let invocation = Invocation {
             function: name,
             hop: (call.frames.len() - 1) as u8,
@@ -210,7 +211,6 @@ impl<'a> World<'a> {
             avoid,
             timed: true,
         };
-        let node = frame.node;
         let mut decision = self.fleet.decide(node, &invocation, self.trial.contender, now);
         let wanted = decision.fallback_from.unwrap_or(decision.architecture);
         let (index, stage) = match decision.step {
@@ -219,7 +219,7 @@ impl<'a> World<'a> {
             Step::Delegate(index) => (Some(index), Stage::Schedule),
             Step::Refuse(_) => return self.answer(id, Outcome::Failed),
         };
-        let target = index.map(|index| self.fleet.machine_of(index));
+        let target = index.map(|index| self.fleet.machine_of(node, index));
         let Some(call) = self.calls.get(id) else { return };
         call.architecture = Some(decision.architecture);
         let Some(frame) = call.frames.last_mut() else { return };
@@ -330,7 +330,8 @@ impl<'a> World<'a> {
         let direct = |runner| runner == asked && outcome != Outcome::Cancelled;
         let seen = said.filter(|(runner, _)| !direct(*runner));
         let direct = said.filter(|(runner, _)| direct(*runner)).map(|(_, report)| report);
-        let ran = seen.and_then(|(runner, report)| Some((self.fleet.slot_of(runner)?, report)));
+        let ran =
+            seen.and_then(|(runner, report)| Some((self.fleet.slot_of(node, runner)?, report)));
         if let Some(ticket) = ticket {
             let scheduler = &mut self.fleet.member(node).scheduler;
             scheduler.record_placed(ticket, outcome, direct, ran, now);
