@@ -243,6 +243,9 @@ impl<'a> World<'a> {
         call.bound_for = (to, stage);
         call.path.retain(|node| stage != Stage::Execute || *node != to);
         call.path.push(from);
+        if let Some(frame) = call.frames.last_mut() {
+            frame.asked = to;
+        }
         let bytes = self.trial.cell.functions[usize::from(call.function)].bytes[0];
         if stage == Stage::Execute {
             self.fleet.member(to).coming += 1;
