@@ -11,7 +11,7 @@ use super::*;
 /// When the last invocation comes, and when all have long ended: the last fault is over, whoever
 /// was cut off has given up, and what has piled up at a slow machine is worked off.
 const LAST_ARRIVAL_S: u64 = 15;
-const END_S: u64 = 120;
+const END_S: u64 = 300;
 
 fn fault() -> impl Strategy<Value = (usize, FaultKind, u64, u64, bool)> {
     let kind = prop_oneof![
@@ -65,9 +65,10 @@ proptest! {
     fn every_invocation_ends_once_and_nothing_is_left(
         contender in contender(),
         faults in prop::collection::vec(fault(), 0..5),
+        rate in 20.0..90.0,
         seed: u64,
     ) {
-        let mut scenario = scenario(&[(0, 25.0), (LAST_ARRIVAL_S, 0.0)]);
+        let mut scenario = scenario(&[(0, rate), (LAST_ARRIVAL_S, 0.0)]);
         let nodes = scenario.snapshot.site.topology.everyone();
         scenario.cells[0].faults = faults
             .into_iter()
