@@ -23,7 +23,7 @@ fn fault() -> impl Strategy<Value = (usize, FaultKind, u64, u64, bool)> {
         (0.0..1.0).prop_map(FaultKind::Failing),
     ];
     // The cloud stays, or there would be nobody left to tell the others of a change.
-    (1..NODES.len(), kind, 0..14_000_u64, 1..6_000_u64, any::<bool>())
+    (1..NODES.len(), kind, 0..14_000_u64, 1..14_000_u64, any::<bool>())
 }
 
 fn contender() -> impl Strategy<Value = Contender> {
@@ -77,7 +77,7 @@ proptest! {
                 kind,
                 at: Duration::from_millis(at_ms),
                 lasts: Duration::from_millis(lasts_ms),
-                every: again.then_some(Duration::from_secs(7)),
+                every: again.then_some(Duration::from_secs(15)),
             })
             .collect();
         let mut world = World::new(trial(&scenario, contender, seed));
