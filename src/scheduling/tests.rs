@@ -2,6 +2,7 @@
 
 mod dynamic;
 mod fallback;
+mod fleet;
 mod hedge;
 mod learning;
 mod prediction;

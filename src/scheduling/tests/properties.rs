@@ -192,43 +192,6 @@ fn trace_hash(seed: u64, decisions: u64) -> u64 {
     hash
 }
 
-/// Ten thousand nodes that are all the same, in a hundred zones.
-fn large_site() -> Site {
-    let specs = (0..10_000).map(|i| {
-        let role = if i % 100 == 0 { Role::EdgeController } else { Role::Worker };
-        spec(&format!("n{i}"), role, &format!("z{}", i / 100))
-    });
-    let topology = Arc::new(Topology::new(specs.collect(), None).unwrap());
-    site(&topology, "n4200", Policy::new(Mode::Fixed(Architecture::Decentralized)))
-}
-
-#[test]
-fn among_ten_thousand_nodes_the_load_is_spread_and_nobody_is_asked_twice() {
-    let site = large_site();
-    let mut scheduler = scheduler(&site.topology, 1).with_cores(2);
-    let avoid = [site.topology.index_of("n4201").unwrap()];
-    let invocation = Invocation { avoid: &avoid, ..entering() };
-    let (mut here, mut tickets) = (0, Vec::new());
-    let mut elsewhere: BTreeMap<NodeIndex, u32> = BTreeMap::new();
-    for i in 0..3000 {
-        let decision = scheduler.decide(&site, &invocation, 0.5, at(f64::from(i) * 1e-3));
-        match decision.step {
-            Step::RunHere => here += 1,
-            Step::Offload(node) => *elsewhere.entry(node).or_default() += 1,
-            other => panic!("{other:?}"),
-        }
-        tickets.extend(decision.ticket);
-    }
-    // None of them has ended: what went out must not come down on a few.
-    let most = elsewhere.values().max().copied().unwrap_or_default();
-    assert!(here >= 2, "its own cores come first");
-    assert!(elsewhere.len() > 700 && most <= 12, "{} nodes, at most {most}", elsewhere.len());
-    assert!(!elsewhere.contains_key(&avoid[0]));
-    for ticket in tickets {
-        scheduler.record(ticket, Outcome::Good, None, at(4.0));
-    }
-}
-
 #[test]
 fn the_same_seed_gives_the_same_decisions_and_another_seed_others() {
     for seed in 0..12 {
