@@ -4,6 +4,7 @@ mod dynamic;
 mod fallback;
 mod fleet;
 mod hedge;
+mod hostile;
 mod learning;
 mod prediction;
 mod properties;

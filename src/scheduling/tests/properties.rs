@@ -51,7 +51,7 @@ fn is_allowed(world: &World, call: &Call, architecture: Architecture, step: Step
     }
 }
 
-fn check_decision(world: &World, call: &Call, decision: &Decision) {
+pub(super) fn check_decision(world: &World, call: &Call, decision: &Decision) {
     let Decision { step, architecture, fallback_from, why, .. } = *decision;
     let worker = world.site.node().role == Role::Worker;
     let refusal = match call.stage {
@@ -111,7 +111,7 @@ fn check_last_resort(world: &World, call: &Call) {
     }
 }
 
-fn check_beliefs(world: &mut World) {
+pub(super) fn check_beliefs(world: &mut World) {
     let mut pending: BTreeMap<(u32, u64), u32> = BTreeMap::new();
     for ticket in &world.pending {
         *pending.entry((ticket.slot.index, ticket.slot.since)).or_default() += 1;

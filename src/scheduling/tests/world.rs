@@ -73,7 +73,10 @@ impl World {
                 check(self, &call, &decision);
                 self.pending.extend(decision.ticket.take());
             }
-            50..55 => self.hold_or_resume_one(),
+            50..55 => {
+                let ticket = self.rng.random::<u32>();
+                self.hold_or_resume(ticket as usize);
+            }
             55..85 => self.settle_one(),
             85..95 => self.now = self.now + Duration::from_millis(self.rng.random_range(0..3000)),
             95..97 => self.scheduler.tick(self.now),
@@ -93,10 +96,10 @@ impl World {
         self.scheduler.decide(&self.site, &call.invocation(), call.cpu_share, self.now)
     }
 
-    /// One call under way, if it runs here, waits for its turn from now on, or no longer.
-    fn hold_or_resume_one(&mut self) {
-        let Some(last) = self.pending.len().checked_sub(1) else { return };
-        let ticket = &mut self.pending[self.rng.random_range(0..=last)];
+    /// The call of a ticket under way, if it runs here, waits for its turn from now on, or no longer.
+    pub(super) fn hold_or_resume(&mut self, ticket: usize) {
+        let Some(ticket) = ticket.checked_rem(self.pending.len()) else { return };
+        let ticket = &mut self.pending[ticket];
         match ticket.run {
             Run::Held => self.scheduler.resume(ticket, self.now),
             Run::Here(_) | Run::Elsewhere => self.scheduler.hold(ticket, self.now),
@@ -164,7 +167,7 @@ impl World {
         self.site = Site { here, topology, policy: random_policy(&mut self.rng) };
     }
 
-    fn random_call(&mut self) -> Call {
+    pub(super) fn random_call(&mut self) -> Call {
         let rng = &mut self.rng;
         let nodes = self.site.topology.everyone();
         let mut some = |share: f64| -> Vec<NodeIndex> {
