@@ -108,8 +108,9 @@ fn it_is_far_better_than_what_was_before() {
     }
 }
 
-/// Most invocations per core at one node at the same time, by all that is told of them.
-fn most_per_core(study: &Study, run: &sim::Run) -> f64 {
+/// Most invocations per core at one node at the same time while so many others are idle, by all that
+/// is told of them.
+fn most_per_core(study: &Study, run: &sim::Run, idle_min: usize) -> f64 {
     let mut edges: Vec<(Duration, NodeIndex, i32)> = Vec::new();
     for sample in run.samples.iter().filter(|sample| sample.issued.as_secs() >= 10) {
         let Some(target) = sample.target else { continue };
@@ -117,13 +118,18 @@ fn most_per_core(study: &Study, run: &sim::Run) -> f64 {
         edges.push((sample.issued + sample.took, target, -1));
     }
     edges.sort_unstable_by_key(|(at, _, step)| (*at, *step));
-    let mut at_node: HashMap<NodeIndex, i32> = HashMap::new();
-    let count = |(_, node, step): &(Duration, NodeIndex, i32)| {
-        let there = at_node.entry(*node).or_default();
+    let machines = &study.scenario.machines;
+    let mut at_node = vec![0; machines.len()];
+    let mut most = 0.0_f64;
+    for (_, node, step) in edges {
+        let there = &mut at_node[node.as_usize()];
         *there += step;
-        f64::from(*there) / f64::from(study.scenario.machines[node.as_usize()].cores)
-    };
-    edges.iter().map(count).fold(0.0, f64::max)
+        let per_core = f64::from(*there) / f64::from(machines[node.as_usize()].cores);
+        if per_core > most && at_node.iter().filter(|count| **count == 0).count() >= idle_min {
+            most = per_core;
+        }
+    }
+    most
 }
 
 /// Many deciders see one node idle; they do not all send there. Choosing at random is the herd that
@@ -140,13 +146,39 @@ fn nobody_runs_with_the_herd() {
             seeds: vec![1],
         };
         let trials = grid::trials(&study, &filter).unwrap();
-        most_per_core(&study, &sim::run(&trials[0], &mut |_, _| {}))
+        most_per_core(&study, &sim::run(&trials[0], &mut |_, _| {}), 0)
     };
     for cell in ["long", "short"] {
         let by_chance = most("decentralized+random", cell);
         for (policy, share) in [(FIXED[1], 0.7), (FIXED[2], 0.95), (ADAPTIVE, 0.7)] {
             let most = most(policy, cell);
             assert!(most <= share * by_chance, "{policy} {cell}: {most}, by chance {by_chance}");
+        }
+    }
+}
+
+/// Forty nodes that are called, and one near all of them that nobody calls: it looks idle to
+/// everybody at once. More comes in than each entry node can run by itself, and the fleet has room.
+#[test]
+fn nobody_is_swamped_while_others_are_idle() {
+    let study = study_of(
+        "name: idle
+generate: {zones: 8, nodes_per_zone: 5, cores: 2, cloud: {cores: 4}}
+delays_ms: {within_zone: 5, between_zones: 10, to_cloud: 5}
+functions: [{name: work, demand: {lognormal: {mean_ms: 200, sigma: 0.15}}}]
+entries: [{name: edge, uniform: edge}]
+loads: {open: {rate: [280]}}
+length: {invocations: 0, seconds: 40, warm_up_seconds: 10}
+",
+    );
+    let cloud = study.scenario.snapshot.site.topology.index_of("cloud");
+    for (policy, most) in [(FIXED[0], 2.5), (FIXED[1], 3.0), (FIXED[2], 4.0), (ADAPTIVE, 3.5)] {
+        for seed in 1..=3 {
+            let run = run(&study, policy, seed);
+            let there = run.samples.iter().filter(|sample| sample.target == cloud).count();
+            assert!(there > 200, "{policy} {seed}: {there} at the node that nobody calls");
+            let crowd = most_per_core(&study, &run, 4);
+            assert!(crowd <= most, "{policy} {seed}: {crowd} per core");
         }
     }
 }
