@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::scheduling::policy::Architecture;
-use crate::sim::scenario::{FaultKind, Length};
+use crate::sim::scenario::{FaultKind, Length, Load, LoadKind, Rate};
 use crate::topology::NodeIndex;
 
 const FIXED: [&str; 3] =
@@ -76,6 +76,54 @@ fn the_best_architecture_comes_close_to_one_that_knows_everything() {
         places += 1;
     }
     assert_eq!(places, 18);
+}
+
+/// Under an open load everybody is given the same, so that nobody is faster for having less to do.
+#[test]
+fn nobody_beats_one_that_knows_everything() {
+    let others = [
+        "federated+weighted",
+        "federated+least_request",
+        "decentralized+peak_ewma",
+        "decentralized+random",
+        ADAPTIVE,
+    ];
+    let policies = [&FIXED[..], &others, &["clairvoyant"]].concat();
+    let mut study = short("testbed.yaml", 60);
+    let rates = [10.0, 25.0, 40.0];
+    let load = |rate| Load {
+        concurrency: rate,
+        kind: LoadKind::Open(Rate::Steps(vec![(Duration::ZERO, rate)])),
+    };
+    study.scenario.loads = rates.map(load).to_vec();
+    let figures = p95_ms(&study, &policies, &[], 5);
+    let others = &policies[..policies.len() - 1];
+    let mut places = 0;
+    for (place, best, clairvoyant) in beside(&figures, others, "clairvoyant") {
+        assert!(best >= 0.98 * clairvoyant, "{place}: {best} {clairvoyant}");
+        places += 1;
+    }
+    assert_eq!(places, 18);
+}
+
+/// Whoever decides, prediction has the shorter tail where there is something to place.
+#[test]
+fn prediction_is_better_than_weights() {
+    let weighted = FIXED.map(|policy| policy.replace("predictive", "weighted"));
+    let weighted = weighted.each_ref().map(String::as_str);
+    let policies = [FIXED, weighted].concat();
+    let figures = p95_ms(&short("testbed.yaml", 60), &policies, &[10.0, 20.0, 30.0], 3);
+    let mut places = 0;
+    for (predictive, weighted) in FIXED.iter().zip(weighted) {
+        for (place, predictive_ms, weighted_ms) in beside(&figures, &[predictive], weighted) {
+            // Few clients whose demands differ most leave little to choose.
+            let most = if place.starts_with("heavy") { 1.02 } else { 0.9 };
+            let ratio = predictive_ms / weighted_ms;
+            assert!(ratio <= most, "{predictive} {place}: {ratio:.3}");
+            places += 1;
+        }
+    }
+    assert_eq!(places, 54);
 }
 
 #[test]
