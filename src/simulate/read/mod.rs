@@ -20,8 +20,10 @@ use crate::problem::Problem;
 use crate::sim::contender::Contender;
 use crate::sim::scenario::{Length, Scenario};
 
-/// What the files under `config/sim` show, for who wrote a key that is not known.
-const EXAMPLE: &str = "remove it, or see config/sim/testbed.yaml for the keys there are";
+/// For who wrote a key that is not known.
+const UNKNOWN: &str = "remove it, or see config/sim/README.md for the keys there are";
+/// For who left one out, or wrote something else than belongs there.
+const EXAMPLE: &str = "see config/sim/README.md, and testbed.yaml there for an example";
 
 /// A scenario, and who is to be compared in it.
 #[derive(Debug, Clone)]
@@ -117,7 +119,8 @@ fn refused(error: &serde_yaml::Error) -> Problem {
         Some((name, _)) => format!("{key}.{name}"),
         None => key.to_owned(),
     };
-    Problem { line, ..Problem::new(key, "", fault, EXAMPLE) }
+    let remedy = if unknown.is_some() { UNKNOWN } else { EXAMPLE };
+    Problem { line, ..Problem::new(key, "", fault, remedy) }
 }
 
 #[cfg(test)]
