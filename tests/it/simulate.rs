@@ -207,19 +207,21 @@ fn all_that_is_wrong_with_what_was_asked_is_told_at_once() {
     assert_refused(&["--sede", "1"], &["--sede", "--help"]);
 }
 
-/// Hours of computing are not begun for a file that cannot be written.
+/// Hours of computing are not begun for a file that cannot be written: nothing stands in the other.
 #[test]
 fn a_file_that_cannot_be_written_is_told_before_anything_runs() {
     let file = TempFile::new(SMALL);
-    for option in ["--csv", "--plot"] {
-        let path = "/nowhere/at/all";
-        let output = simulate(&["--scenario", path_of(&file), option, path]);
+    let other = Written::new("other");
+    for options in [["--csv", "--plot"], ["--plot", "--csv"]] {
+        let [bad, good] = options;
+        let path = other.0.to_str().unwrap();
+        let arguments = ["--scenario", path_of(&file), bad, "/nowhere/at/all", good, path];
+        let output = simulate(&arguments);
         let told = str::from_utf8(&output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(
-            output.stdout.is_empty() && told.contains("cannot write /nowhere/at/all"),
-            "{told}"
-        );
+        assert!(told.contains("cannot write /nowhere/at/all"), "{told}");
+        let written = std::fs::read_to_string(&other.0).unwrap_or_default();
+        assert!(output.stdout.is_empty() && written.is_empty(), "{options:?}: {written}");
     }
 }
 
