@@ -3,6 +3,7 @@
 
 mod chances;
 mod drain;
+mod left;
 mod little;
 
 use super::super::scenario::{
