@@ -165,12 +165,15 @@ pub struct Node {
     pub id: NodeId,
     /// What it does for others.
     pub role: Role,
-    /// The zone it stands in; [`Topology::zone_members`] takes it.
+    /// The zone it stands in.
     pub zone: Zone,
     /// Where it listens.
     pub address: Address,
     /// Where what is learned about it is kept.
     pub slot: Slot,
+    /// Where its zone stands among the zones: every decision asks for them, and a name takes long
+    /// to look up.
+    zone_place: u32,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -186,7 +189,8 @@ pub struct Topology {
     nodes: Vec<Node>,
     everyone: Vec<NodeIndex>,
     by_id: HashMap<NodeId, NodeIndex>,
-    zones: HashMap<Zone, Members>,
+    zones: Vec<Members>,
+    zone_places: HashMap<Zone, u32>,
     zone_controllers: Vec<NodeIndex>,
     cloud_controllers: Vec<NodeIndex>,
     slots: u32,
@@ -211,7 +215,8 @@ impl Topology {
             nodes: Vec::with_capacity(specs.len()),
             everyone: Vec::with_capacity(specs.len()),
             by_id: HashMap::with_capacity(specs.len()),
-            zones: HashMap::new(),
+            zones: Vec::new(),
+            zone_places: HashMap::new(),
             zone_controllers: Vec::new(),
             cloud_controllers: Vec::new(),
             slots,
@@ -225,7 +230,12 @@ impl Topology {
     fn seat(&mut self, spec: NodeSpec, slot: Slot) {
         let index = NodeIndex(self.nodes.len() as u32);
         let NodeSpec { id, role, zone, address } = spec;
-        let members = self.zones.entry(zone.clone()).or_default();
+        let next = self.zones.len() as u32;
+        let zone_place = *self.zone_places.entry(zone.clone()).or_insert(next);
+        if zone_place == next {
+            self.zones.push(Members::default());
+        }
+        let members = &mut self.zones[zone_place as usize];
         members.nodes.push(index);
         if role.is_controller() {
             members.controllers.push(index);
@@ -236,7 +246,7 @@ impl Topology {
         }
         self.everyone.push(index);
         self.by_id.insert(id.clone(), index);
-        self.nodes.push(Node { id, role, zone, address, slot });
+        self.nodes.push(Node { id, role, zone, address, slot, zone_place });
     }
 
     /// Every node, in the order written.
@@ -260,14 +270,14 @@ impl Topology {
         &self.everyone
     }
 
-    /// The nodes of `zone`, its controllers included.
-    pub fn zone_members(&self, zone: &Zone) -> &[NodeIndex] {
-        self.zones.get(zone).map_or(&[], |members| &members.nodes)
+    /// The nodes in the zone of `node`, which is one of this topology, controllers included.
+    pub fn zone_members(&self, node: &Node) -> &[NodeIndex] {
+        self.zones.get(node.zone_place as usize).map_or(&[], |members| &members.nodes)
     }
 
-    /// The nodes that decide for `zone` under the federated architecture.
-    pub fn controllers_of(&self, zone: &Zone) -> &[NodeIndex] {
-        self.zones.get(zone).map_or(&[], |members| &members.controllers)
+    /// The nodes that decide for the zone of `node` under the federated architecture.
+    pub fn controllers_of(&self, node: &Node) -> &[NodeIndex] {
+        self.zones.get(node.zone_place as usize).map_or(&[], |members| &members.controllers)
     }
 
     /// The controllers of all zones.
@@ -421,9 +431,9 @@ mod tests {
             None,
         )
         .unwrap();
-        let zone = Zone::new("A").unwrap();
-        assert_eq!(topology.zone_members(&zone).len(), 2);
-        assert_eq!(topology.controllers_of(&zone), [topology.index_of("edge1").unwrap()]);
+        let edge2 = topology.node(topology.index_of("edge2").unwrap());
+        assert_eq!(topology.zone_members(edge2).len(), 2);
+        assert_eq!(topology.controllers_of(edge2), [topology.index_of("edge1").unwrap()]);
         assert_eq!(topology.cloud_controllers(), [topology.index_of("cloud").unwrap()]);
         assert_eq!(topology.zone_controllers().len(), 2);
     }

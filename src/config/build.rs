@@ -1,6 +1,6 @@
 //! From what is written to a [`Snapshot`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -136,9 +136,10 @@ fn noted(secret: Result<Secret, Fault>, key: &str, problems: &mut Vec<Problem>) 
     secret.map_err(|f| problems.push(Problem::new(key, "", f.fault, f.remedy))).ok()
 }
 
-fn ips_of(topology: &Topology) -> HashSet<IpAddr> {
+fn ips_of(topology: &Topology) -> Box<[IpAddr]> {
     let hosts = topology.nodes().iter().map(|node| &node.address.host);
-    hosts.filter_map(|host| host.parse().ok()).map(|ip: IpAddr| ip.to_canonical()).collect()
+    let ips = hosts.filter_map(|host| host.parse().ok()).map(|ip: IpAddr| ip.to_canonical());
+    ips.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// One thread per core this process may use; the cgroup quota is taken into account.

@@ -55,7 +55,7 @@ fn zones_without_controller(topology: &Topology) -> Vec<Problem> {
     let nodes = topology.nodes().iter().enumerate();
     nodes
         .filter(|(_, node)| node.role == Role::Worker)
-        .filter(|(_, node)| topology.controllers_of(&node.zone).is_empty())
+        .filter(|(_, node)| topology.controllers_of(node).is_empty())
         .filter(|(_, node)| told.insert(&node.zone))
         .map(|(i, node)| {
             let fault = "is a zone without controller, and architecture federated needs one";

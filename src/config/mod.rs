@@ -14,7 +14,7 @@ mod secrets;
 
 pub(crate) use lines::locate;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -56,8 +56,8 @@ pub struct Snapshot {
     /// IP addresses of the topology's nodes, for telling peers from clients without a key.
     ///
     /// A node named by a host name is not among them: names can point elsewhere at any time, so
-    /// such a node is known as a peer by the key alone.
-    pub peer_addresses: HashSet<IpAddr>,
+    /// such a node is known as a peer by the key alone. In order, since every request is looked up.
+    pub peer_addresses: Box<[IpAddr]>,
     /// Stands in place of the file's `node.id`, in this and every later text.
     id_override: Option<Arc<str>>,
 }

@@ -272,8 +272,12 @@ fn names_a_host(host: &[u8]) -> bool {
     let colon = host.iter().position(|byte| *byte == b':');
     let (name, port) = host.split_at(colon.unwrap_or(host.len()));
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    let short = port.len() <= ":1234".len() && port.iter().skip(1).all(u8::is_ascii_digit);
-    if !name.is_empty() && name.iter().all(plain) && short {
+    let digits = port.get(1..).unwrap_or_default();
+    let number = digits.iter().try_fold(0_u32, |number, digit| {
+        digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
+    });
+    let is_port = digits.len() <= 5 && number.is_some_and(|number| number <= u16::MAX.into());
+    if !name.is_empty() && name.iter().all(plain) && is_port {
         return true;
     }
     http::uri::Authority::try_from(host).is_ok_and(|authority| {

@@ -68,7 +68,7 @@ pub(super) fn standing(
     from: IpAddr,
 ) -> Standing {
     let Some(key) = &snapshot.peer_key else {
-        let known = snapshot.peer_addresses.contains(&from.to_canonical());
+        let known = snapshot.peer_addresses.binary_search(&from.to_canonical()).is_ok();
         return if known { Standing::Peer } else { Standing::Stranger };
     };
     match headers.get(&SIGNATURE) {

@@ -129,7 +129,7 @@ impl<R: Rng> Scheduler<R> {
         let free = self.in_flight(node.slot) < u32::from(self.meter.cores());
         let paced = self.pace.milli(now) < PACE_USUAL_MILLI;
         let topology = &site.topology;
-        let has_zone_controller = !topology.controllers_of(&node.zone).is_empty();
+        let has_zone_controller = !topology.controllers_of(node).is_empty();
         let has_cloud_controller = !topology.cloud_controllers().is_empty();
         let federated = node.role == Role::Worker && has_zone_controller;
         let centralized = node.role != Role::CloudController && has_cloud_controller;

@@ -52,14 +52,14 @@ impl<R: Rng> Scheduler<R> {
             }
             Duty::PickInZoneOrAnotherZone if pressed => {
                 self.pick_other_zone(site, invocation, now).or_else(|| {
-                    self.pick_target(site, invocation, topology.zone_members(&node.zone), now)
+                    self.pick_target(site, invocation, topology.zone_members(node), now)
                 })
             }
             Duty::PickInZone | Duty::PickInZoneOrAnotherZone => {
-                self.pick_target(site, invocation, topology.zone_members(&node.zone), now)
+                self.pick_target(site, invocation, topology.zone_members(node), now)
             }
             Duty::AskZoneController => {
-                self.pick_decider(site, invocation, topology.controllers_of(&node.zone), now)
+                self.pick_decider(site, invocation, topology.controllers_of(node), now)
             }
             Duty::AskCloudController => {
                 self.pick_decider(site, invocation, topology.cloud_controllers(), now)
@@ -159,16 +159,16 @@ impl<R: Rng> Scheduler<R> {
         match duty(architecture, node.role) {
             Duty::RunHereOrPickAmongAll if usable && stays => Some((Step::RunHere, Why::Room)),
             Duty::PickInZoneOrAnotherZone if stays => {
-                self.pick_soonest(site, invocation, topology.zone_members(&node.zone), now)
+                self.pick_soonest(site, invocation, topology.zone_members(node), now)
             }
             Duty::RunHereOrPickAmongAll | Duty::PickAmongAll | Duty::PickInZoneOrAnotherZone => {
                 self.pick_soonest(site, invocation, topology.everyone(), now)
             }
             Duty::PickInZone => {
-                self.pick_soonest(site, invocation, topology.zone_members(&node.zone), now)
+                self.pick_soonest(site, invocation, topology.zone_members(node), now)
             }
             Duty::AskZoneController => {
-                self.pick_decider(site, invocation, topology.controllers_of(&node.zone), now)
+                self.pick_decider(site, invocation, topology.controllers_of(node), now)
             }
             Duty::AskCloudController => {
                 self.pick_decider(site, invocation, topology.cloud_controllers(), now)

@@ -76,7 +76,7 @@ impl<R: Rng> Scheduler<R> {
             .unwrap_or(f64::INFINITY);
         let sampled = candidates.len() > EXHAUSTIVE_MAX;
         let looked_at = if sampled { SAMPLED } else { candidates.len() };
-        let zone = site.topology.zone_members(&site.node().zone);
+        let zone = site.topology.zone_members(site.node());
         for step in 0..looked_at {
             let node = if sampled { self.sample(zone, candidates, step) } else { candidates[step] };
             if node == site.here || invocation.avoid.contains(&node) {

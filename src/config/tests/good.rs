@@ -115,8 +115,8 @@ fn gateways_are_hosts_and_ports_with_or_without_scheme() {
 fn peers_are_known_by_ip_address_where_one_is_written() {
     let text =
         BASE.replace("10.0.1.100", "cloud.example").replace("10.0.2.101", "'::ffff:1.2.3.4'");
-    let expected = ["10.0.2.100", "1.2.3.4"].map(|ip| ip.parse().unwrap());
-    assert_eq!(load(&text).unwrap().peer_addresses, HashSet::from(expected));
+    let expected: [IpAddr; 2] = ["1.2.3.4", "10.0.2.100"].map(|ip| ip.parse().unwrap());
+    assert_eq!(*load(&text).unwrap().peer_addresses, expected);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn of_a_zone_of_equal_nodes_each_gets_about_its_share() {
         let site = large_site(Architecture::Federated, selection);
         let avoid = two_to_avoid(&site);
         let targets = targets(&site, &avoid, 0.5, (EACH * PER_ZONE) as u32, 1);
-        let zone: BTreeSet<_> = site.topology.zone_members(&site.node().zone).iter().collect();
+        let zone: BTreeSet<_> = site.topology.zone_members(site.node()).iter().collect();
         assert!(targets.iter().all(|node| zone.contains(node)), "{selection:?}");
         let counts = counts(&targets);
         assert_eq!(counts.len(), PER_ZONE - 1, "{selection:?}: all but the one to be avoided");
