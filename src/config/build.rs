@@ -66,6 +66,7 @@ pub(super) fn snapshot(
             peer_key,
             admin_token,
             interception: raw.interception,
+            header_case: raw.header_case,
             functions: raw.functions,
             id_override,
         }),

@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub admin_token: Option<Secret>,
     /// Taking redirected connections; read once, at start.
     pub interception: Option<Interception>,
+    /// How names of header fields are spelled on connections opened from now on.
+    pub header_case: HeaderCase,
     /// What is said of functions, where it is not what holds for all.
     pub functions: HashMap<FunctionName, FunctionRule>,
     /// IP addresses of the topology's nodes, for telling peers from clients without a key.
@@ -87,6 +89,29 @@ pub struct Listen {
     pub data: SocketAddr,
     /// For operators.
     pub admin: SocketAddr,
+}
+
+/// How the names of header fields are spelled in HTTP/1 messages that pass. They mean the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeaderCase {
+    /// As they came.
+    #[default]
+    Preserve,
+    /// `Like-This`, whatever they came as: what most clients and gateways write anyway.
+    Proper,
+}
+
+impl HeaderCase {
+    /// Both, in the order documented.
+    pub const ALL: [Self; 2] = [Self::Preserve, Self::Proper];
+
+    /// The word for it in configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Preserve => "preserve",
+            Self::Proper => "proper",
+        }
+    }
 }
 
 /// Bounds on what is accepted and kept.

@@ -10,7 +10,9 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 use super::reader::{Fault, Section, read_document};
-use super::{Authority, FunctionRule, Interception, Limits, Listen, Timeouts, WORKERS_MAX};
+use super::{
+    Authority, FunctionRule, HeaderCase, Interception, Limits, Listen, Timeouts, WORKERS_MAX,
+};
 use crate::problem::Problem;
 use crate::scheduling::FunctionName;
 use crate::scheduling::policy::{
@@ -69,6 +71,7 @@ pub(super) struct Raw<'a> {
     pub(super) peer_key_file: Option<&'a str>,
     pub(super) admin_token_file: Option<&'a str>,
     pub(super) interception: Option<Interception>,
+    pub(super) header_case: HeaderCase,
 }
 
 /// A node as written, and when it offloads.
@@ -110,6 +113,9 @@ pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
             peer_key_file: s.section("peers", |s| s.secret_file("key_file")),
             admin_token_file: s.section("admin", |s| s.secret_file("token_file")),
             interception: s.section("interception", read_interception),
+            header_case: s
+                .choice("header_case", &HeaderCase::ALL, HeaderCase::as_str)
+                .unwrap_or_default(),
         }
     })
 }

@@ -419,8 +419,7 @@ impl Context {
         outbound: Box<Outbound>,
         left: Option<Duration>,
     ) -> Result<Answered, Failure> {
-        let timeouts = &snapshot.timeouts;
-        let sent = self.upstreams.send(destination, outbound, &snapshot.limits, timeouts);
+        let sent = self.upstreams.send(destination, outbound, snapshot);
         match left {
             // Giving up on the answer closes the connection, which cancels the invocation.
             Some(left) => tokio::time::timeout(left, sent).await.unwrap_or(Err(Failure::TimedOut)),

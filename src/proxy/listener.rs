@@ -11,15 +11,15 @@ use http::Response;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::Service;
 
-use crate::config::{Authority, Snapshot};
+use crate::config::{Authority, HeaderCase, Snapshot};
 
 use super::admit::{Admitted, Client, Port};
+use super::in_place::InPlace;
 use super::response_body::ResponseBody;
 use super::{Context, stack};
 
@@ -156,7 +156,7 @@ where
             return;
         }
         let client = Client::new(address, original_destination, self.port);
-        let service = TowerToHyperService::new(stack(&self.context, client, self.api.clone()));
+        let service = InPlace::new(stack(&self.context, client, self.api.clone()));
         tokio::task::spawn_local(async move {
             if let Some(builder) = builder_for(&stream, &snapshot).await {
                 let io = TokioIo::new(stream);
@@ -232,7 +232,8 @@ fn builder(snapshot: &Snapshot) -> Builder<LocalExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(snapshot.timeouts.request_header)
         .max_headers(snapshot.limits.headers)
-        .preserve_header_case(true)
+        .preserve_header_case(snapshot.header_case == HeaderCase::Preserve)
+        .title_case_headers(snapshot.header_case == HeaderCase::Proper)
         .auto_date_header(false)
         .writev(false);
     builder

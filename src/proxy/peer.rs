@@ -236,11 +236,14 @@ pub(crate) fn load_value(report: &LoadReport) -> Option<HeaderValue> {
     write(format_args!("in-flight={in_flight}, cores={cores}")).ok()?;
     for (name, time) in [("execution-ms", execution), ("service-ms", service)] {
         if let Some(time) = time {
-            write(format_args!(", {name}={:.3}", time.as_secs_f64() * 1e3)).ok()?;
+            // Whole numbers are written several times as fast as those with a point.
+            let micros = time.as_nanos().saturating_add(500) / 1000;
+            let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+            write(format_args!(", {name}={}.{:03}", micros / 1000, micros % 1000)).ok()?;
         }
     }
     if *pace_milli > 0 {
-        write(format_args!(", pace={:.3}", f64::from(*pace_milli) / 1e3)).ok()?;
+        write(format_args!(", pace={}.{:03}", pace_milli / 1000, pace_milli % 1000)).ok()?;
     }
     HeaderValue::from_str(&text).ok()
 }

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,14 +13,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use crate::config::{Authority, Limits, Timeouts};
+use crate::config::{Authority, HeaderCase, Limits, Snapshot, Timeouts};
 use crate::scheduling::route::Outcome;
 use crate::state::State;
 
 use super::connect::{self, Destination};
 use super::io::UpstreamIo;
+use super::patience::Patience;
 use super::peer;
 use super::request_body::{Gate, Passage, Replay, RequestBody};
 use super::saved::Saved;
@@ -43,21 +42,28 @@ pub(super) struct Upstreams {
 #[derive(Debug)]
 struct Pool {
     destination: Destination,
+    state: Arc<State>,
     idle: RefCell<Vec<Idle>>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    connection: Connection,
     since: Instant,
+}
+
+/// hyper's end of a connection, and how long its answers may take.
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<RequestBody>,
+    patience: Patience,
 }
 
 /// A connection in use. Released when answer and request are through; closed otherwise.
 #[derive(Debug)]
 pub(super) struct Lease {
-    sender: Option<SendRequest<RequestBody>>,
+    connection: Option<Connection>,
     home: Rc<Pool>,
-    state: Arc<State>,
     sent: Option<Rc<Replay>>,
     gate: Option<Arc<Gate>>,
     idle_max: usize,
@@ -154,9 +160,9 @@ impl Upstreams {
         self: &Rc<Self>,
         destination: &Destination,
         mut outbound: Box<Outbound>,
-        limits: &Limits,
-        timeouts: &Timeouts,
+        snapshot: &Snapshot,
     ) -> Result<Answered, Failure> {
+        let Snapshot { limits, timeouts, .. } = snapshot;
         let pool = self.pool(destination);
         if let Some(lease) = self.lease_idle(&pool, limits) {
             match exchange(lease, outbound, timeouts.answer).await {
@@ -164,7 +170,7 @@ impl Upstreams {
                 settled => return settled,
             }
         }
-        match self.connect(pool, limits, timeouts).await {
+        match self.connect(pool, snapshot).await {
             Ok(lease) => exchange(lease, outbound, timeouts.answer).await,
             Err(error) => {
                 self.state.metrics.upstream_connect_failures.inc();
@@ -181,7 +187,8 @@ impl Upstreams {
         }
         let mut pools = self.pools.borrow_mut();
         let pool = pools.entry(destination.clone()).or_insert_with(|| {
-            Rc::new(Pool { destination: destination.clone(), idle: RefCell::default() })
+            let (destination, state) = (destination.clone(), Arc::clone(&self.state));
+            Rc::new(Pool { destination, state, idle: RefCell::default() })
         });
         *last = Some(Rc::clone(pool));
         Rc::clone(pool)
@@ -190,32 +197,21 @@ impl Upstreams {
     fn lease_idle(&self, pool: &Rc<Pool>, limits: &Limits) -> Option<Lease> {
         let mut idle = pool.idle.borrow_mut();
         // Closed ones go when their connection ends; the last one used is the likeliest to stand.
-        let usable = |idle: &Idle| idle.sender.is_ready() && !idle.sender.is_closed();
+        let usable = |idle: &Idle| {
+            let sender = &idle.connection.sender;
+            sender.is_ready() && !sender.is_closed()
+        };
         let index = idle.iter().rposition(usable)?;
-        let sender = idle.remove(index).sender;
-        Some(self.lease(sender, Rc::clone(pool), limits))
+        let connection = idle.remove(index).connection;
+        Some(Lease::new(connection, Rc::clone(pool), limits))
     }
 
-    fn lease(&self, sender: SendRequest<RequestBody>, home: Rc<Pool>, limits: &Limits) -> Lease {
-        Lease {
-            sender: Some(sender),
-            home,
-            state: Arc::clone(&self.state),
-            sent: None,
-            gate: None,
-            idle_max: limits.idle_connections,
-        }
-    }
-
-    async fn connect(
-        &self,
-        pool: Rc<Pool>,
-        limits: &Limits,
-        timeouts: &Timeouts,
-    ) -> io::Result<Lease> {
+    async fn connect(&self, pool: Rc<Pool>, snapshot: &Snapshot) -> io::Result<Lease> {
+        let Snapshot { limits, timeouts, header_case, .. } = snapshot;
         let stream = self.open(&pool.destination, timeouts).await?;
         let handshake = Builder::new()
-            .preserve_header_case(true)
+            .preserve_header_case(*header_case == HeaderCase::Preserve)
+            .title_case_headers(*header_case == HeaderCase::Proper)
             .max_headers(limits.headers)
             .writev(false)
             .handshake(TokioIo::new(UpstreamIo::new(stream)));
@@ -228,9 +224,10 @@ impl Upstreams {
             if let Err(error) = ended {
                 tracing::debug!(to = %home.destination.authority, %error, "connection ended");
             }
-            home.idle.borrow_mut().retain(|idle| !idle.sender.is_closed());
+            home.idle.borrow_mut().retain(|idle| !idle.connection.sender.is_closed());
         });
-        Ok(self.lease(sender, pool, limits))
+        let connection = Connection { sender, patience: Patience::new(timeouts.answer) };
+        Ok(Lease::new(connection, pool, limits))
     }
 
     /// A new connection, as bare bytes.
@@ -247,28 +244,33 @@ impl Upstreams {
         *self.last.borrow_mut() = None;
         self.pools.borrow_mut().retain(|_, pool| {
             let mut idle = pool.idle.borrow_mut();
-            idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < idle_max);
+            idle.retain(|idle| {
+                !idle.connection.sender.is_closed() && idle.since.elapsed() < idle_max
+            });
             !idle.is_empty() || Rc::strong_count(pool) > 1
         });
     }
 }
 
 impl Lease {
+    fn new(connection: Connection, home: Rc<Pool>, limits: &Limits) -> Self {
+        let (connection, idle_max) = (Some(connection), limits.idle_connections);
+        Self { connection, home, sent: None, gate: None, idle_max }
+    }
+
     /// Gives the connection back, if it can serve another request.
     pub(super) fn release(mut self) {
         let done = self.sent.as_ref().is_none_or(|sent| sent.is_complete());
-        let Some(sender) = self.sender.take() else { return };
+        let Some(connection) = self.connection.take() else { return };
         let mut idle = self.home.idle.borrow_mut();
-        if done && !sender.is_closed() && idle.len() < self.idle_max {
-            idle.push(Idle { sender, since: Instant::now() });
+        if done && !connection.sender.is_closed() && idle.len() < self.idle_max {
+            idle.push(Idle { connection, since: Instant::now() });
         }
     }
-}
 
-impl Lease {
     /// Notes that the client of this exchange went away before its end.
     pub(super) fn count_client_abort(&self) {
-        self.state.metrics.client_aborts.inc();
+        self.home.state.metrics.client_aborts.inc();
     }
 }
 
@@ -305,10 +307,11 @@ async fn exchange(
             }
         });
     }
-    let Some(sender) = &mut lease.sender else {
+    let Some(Connection { sender, patience }) = &mut lease.connection else {
         return Err(Failure::NothingRan(io::ErrorKind::NotConnected.into(), None));
     };
-    match patiently(sender.try_send_request(request), answer_within, sent.as_deref()).await {
+    let answer = sender.try_send_request(request);
+    match patience.wait_for(answer, answer_within, sent.as_deref()).await {
         Some(Ok(response)) => Ok(Answered { response, lease, saved, sent }),
         None => Err(Failure::TimedOut),
         Some(Err(mut failed)) => Err(match failed.take_message() {
@@ -319,24 +322,6 @@ async fn exchange(
             }
             None => classify(failed.into_error(), saved, &sent),
         }),
-    }
-}
-
-/// What comes of `answer`, unless for as long as `within` nothing moves, the body included: a large
-/// upload may take its time.
-async fn patiently<F: Future>(
-    answer: F,
-    within: Duration,
-    sent: Option<&Replay>,
-) -> Option<F::Output> {
-    let mut answer = pin!(answer);
-    loop {
-        let before = sent.map(Replay::frames);
-        match timeout(within, &mut answer).await {
-            Ok(settled) => return Some(settled),
-            Err(_) if sent.map(Replay::frames) == before => return None,
-            Err(_) => {}
-        }
     }
 }
 

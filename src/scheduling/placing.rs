@@ -50,11 +50,9 @@ impl<R: Rng> Scheduler<R> {
             Duty::RunHereOrPickAmongAll | Duty::PickAmongAll => {
                 self.pick_target(site, invocation, topology.everyone(), now)
             }
-            Duty::PickInZoneOrAnotherZone if pressed => {
-                self.pick_other_zone(site, invocation, now).or_else(|| {
-                    self.pick_target(site, invocation, topology.zone_members(node), now)
-                })
-            }
+            Duty::PickInZoneOrAnotherZone if pressed => self
+                .pick_other_zone(site, invocation, now)
+                .or_else(|| self.pick_target(site, invocation, topology.zone_members(node), now)),
             Duty::PickInZone | Duty::PickInZoneOrAnotherZone => {
                 self.pick_target(site, invocation, topology.zone_members(node), now)
             }
