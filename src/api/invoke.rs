@@ -19,6 +19,7 @@ use crate::proxy::admit::{Admitted, Caller};
 use crate::proxy::answer::{Refused, json};
 use crate::proxy::dispatch::{self, Call};
 use crate::proxy::explain;
+use crate::proxy::outbound::prepare;
 use crate::proxy::peer;
 use crate::proxy::request_body::RequestBody;
 use crate::proxy::response_body::ResponseBody;
@@ -110,7 +111,8 @@ async fn invoke(
         payload => RequestBody::full(payload.into_bytes()),
     };
     let decided = Instant::now();
-    let response = dispatch::invoke(context, &call, head, body).await;
+    let prepared = prepare(head, body, &call.client);
+    let response = dispatch::invoke(context, &call, prepared).await;
     if response.headers().contains_key(peer::REFUSAL) {
         return Ok(response);
     }

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::request::Parts;
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
@@ -16,7 +15,7 @@ use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, St
 use crate::state::State;
 use crate::topology::NodeIndex;
 
-use super::admit::{Admitted, Client, Route};
+use super::admit::{Admitted, Caller, Client, Route};
 use super::answer::Refused;
 use super::connect::Destination;
 use super::explain::{DEADLINE_PASSED, deadline_passed, explain_refusal};
@@ -67,19 +66,41 @@ impl Call {
 }
 
 /// Serves what is not ours: places invocations, and passes everything else to the gateway.
-pub(super) async fn serve(
+///
+/// All that can be done at once is, so that the future begins with what it keeps: hyper moves it to
+/// its place, and every client connection has room for one.
+pub(super) fn serve(
     context: Rc<Context>,
     admitted: Admitted,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
     let Admitted { request, snapshot, caller, route } = admitted;
     let (head, body) = request.into_parts();
     let body = RequestBody::incoming(body, snapshot.limits.replay_body_bytes);
-    let Route::Function { name: function, asynchronous } = route else {
+    let prepared = outbound::prepare(head, body, &caller.client);
+    let call = match route {
+        Route::Function { name, asynchronous } => {
+            Ok(call_of(&context, caller, snapshot, name, asynchronous))
+        }
         // On the heap, so that what invocations need does not grow by it.
-        return Ok(Box::pin(pass(&context, &snapshot, &caller.client, head, body)).await);
+        Route::Own | Route::Gateway => Err(Box::new((caller.client, snapshot))),
     };
-    let peer = caller.peer;
-    let mut call = Call {
+    async move {
+        Ok(match call {
+            Ok(call) => invoke(&context, &call, prepared).await,
+            Err(passed) => Box::pin(pass(&context, &passed.1, &passed.0, prepared)).await,
+        })
+    }
+}
+
+/// The call that `caller` makes, on the heap: it is handed from one future to the next.
+fn call_of(
+    context: &Context,
+    caller: Caller,
+    snapshot: Arc<Snapshot>,
+    function: FunctionName,
+    asynchronous: bool,
+) -> Box<Call> {
+    let mut call = Box::new(Call {
         client: caller.client,
         function,
         asynchronous,
@@ -91,8 +112,8 @@ pub(super) async fn serve(
         deadline: None,
         wants_report: caller.wants_report,
         snapshot,
-    };
-    if let Some(peer) = peer {
+    });
+    if let Some(peer) = caller.peer {
         call.hop = peer.hop;
         call.stage = peer.stage;
         call.via = peer.via;
@@ -105,7 +126,7 @@ pub(super) async fn serve(
         call.deadline = peer.deadline.and_then(|left| Instant::now().checked_add(left));
     }
     call.keep_time();
-    Ok(invoke(&context, &call, head, body).await)
+    call
 }
 
 /// Passes a request on unchanged: to where the client meant it to go, or to this node's gateway.
@@ -113,12 +134,10 @@ async fn pass(
     context: &Context,
     snapshot: &Snapshot,
     client: &Client,
-    head: Parts,
-    body: RequestBody,
+    prepared: Prepared,
 ) -> Response<ResponseBody> {
     let authority = client.original_destination.as_ref().unwrap_or(&snapshot.gateway);
     let destination = Destination { authority: authority.clone(), from: None };
-    let prepared = outbound::prepare(head, body, client);
     let Prepared { outbound, upgrade, internal } = prepared;
     if internal {
         context.state.metrics.stripped.inc();
@@ -146,12 +165,11 @@ async fn refused_over(unsent: Box<Outbound>, refused: Refused) -> Refused {
 pub(crate) async fn invoke(
     context: &Context,
     call: &Call,
-    head: Parts,
-    body: RequestBody,
+    prepared: Prepared,
 ) -> Response<ResponseBody> {
     let here = call.snapshot.site.node().id.as_str();
     let passed_here = call.via.split(',').any(|id| id.trim() == here);
-    let Prepared { outbound, mut upgrade, internal } = outbound::prepare(head, body, &call.client);
+    let Prepared { outbound, mut upgrade, internal } = prepared;
     if internal && call.stage == Stage::Entry {
         context.state.metrics.stripped.inc();
     }
@@ -214,7 +232,19 @@ impl Placing<'_> {
             let ordered = self.call.stage == Stage::Execute;
             let last = ordered || avoid.contains(&attempt.target);
             let (mut attempt, sent) = match self.take_turn(&mut attempt, last).await {
-                Ok(()) => self.send(attempt, outbound, left, late_at, &avoid).await,
+                Ok(()) => match late_at {
+                    // On the heap: what waits for two answers is large, and almost nobody does.
+                    Some(late_at) => {
+                        let watched = self.send_watched(attempt, outbound, left, late_at, &avoid);
+                        Box::pin(watched).await
+                    }
+                    None => {
+                        let Attempt { destination, .. } = &attempt;
+                        let snapshot = &self.call.snapshot;
+                        let sent = self.context.send(snapshot, destination, outbound, left).await;
+                        (attempt, sent)
+                    }
+                },
                 Err(NoTurn::Full) => (attempt, Err(Failure::Full(Some(outbound)))),
                 Err(NoTurn::Late) => return Err(refused_over(outbound, deadline_passed()).await),
             };

@@ -50,24 +50,7 @@ impl Placing<'_> {
 
     /// Sends `first`, and another copy if there is no answer by `late_at`. Answers with the copy
     /// that was answered, or with what became of the first.
-    pub(super) async fn send(
-        &self,
-        first: Attempt,
-        outbound: Box<Outbound>,
-        left: Option<Duration>,
-        late_at: Option<Instant>,
-        avoid: &[NodeIndex],
-    ) -> (Attempt, Sent) {
-        let snapshot = &self.call.snapshot;
-        let Some(late_at) = late_at else {
-            let sent = self.context.send(snapshot, &first.destination, outbound, left).await;
-            return (first, sent);
-        };
-        // On the heap: what waits for two answers is large, and almost nobody does.
-        Box::pin(self.send_watched(first, outbound, left, late_at, avoid)).await
-    }
-
-    async fn send_watched(
+    pub(super) async fn send_watched(
         &self,
         first: Attempt,
         outbound: Box<Outbound>,

@@ -12,7 +12,7 @@ mod in_place;
 mod io;
 pub mod listener;
 pub mod measure;
-mod outbound;
+pub(crate) mod outbound;
 mod patience;
 pub(crate) mod peer;
 mod pending;

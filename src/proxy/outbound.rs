@@ -12,7 +12,7 @@ use super::request_body::RequestBody;
 use super::upstream::Outbound;
 
 /// A request ready to be sent, and what was found while making it so.
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     /// On the heap: it is handed from one future to the next, each of which would hold it.
     pub(super) outbound: Box<Outbound>,
     /// The client's side of the connection, where it asks for another protocol.
@@ -22,7 +22,7 @@ pub(super) struct Prepared {
 }
 
 /// Changes what an intermediary must change (RFC 9110, 7.6), and nothing else.
-pub(super) fn prepare(mut head: Parts, body: RequestBody, client: &Client) -> Prepared {
+pub(crate) fn prepare(mut head: Parts, body: RequestBody, client: &Client) -> Prepared {
     if head.version == http::Version::HTTP_2 {
         speak_http1(&mut head.headers);
     }

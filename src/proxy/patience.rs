@@ -1,7 +1,7 @@
 //! Waiting for an answer for as long as something moves.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -27,11 +27,10 @@ impl Patience {
     /// included: a large upload may take its time.
     pub(super) async fn wait_for<F: Future>(
         &mut self,
-        answer: F,
+        mut answer: Pin<&mut F>,
         within: Duration,
         sent: Option<&Replay>,
     ) -> Option<F::Output> {
-        let mut answer = pin!(answer);
         let mut moved = sent.map(Replay::frames);
         let mut until = Instant::now() + within;
         if until < self.0.deadline() {
@@ -62,6 +61,7 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::pin::pin;
 
     use super::*;
 
@@ -73,7 +73,7 @@ mod tests {
         for pause in [Duration::ZERO, WITHIN / 2, WITHIN * 3] {
             tokio::time::sleep(pause).await;
             let began = Instant::now();
-            let answer = patience.wait_for(pending::<()>(), WITHIN, None).await;
+            let answer = patience.wait_for(pin!(pending::<()>()), WITHIN, None).await;
             assert_eq!(answer, None);
             assert!(began.elapsed() >= WITHIN && began.elapsed() < WITHIN * 11 / 10);
         }
@@ -87,7 +87,7 @@ mod tests {
                 tokio::time::sleep(WITHIN * 9 / 10).await;
                 7
             };
-            assert_eq!(patience.wait_for(late, WITHIN, None).await, Some(7));
+            assert_eq!(patience.wait_for(pin!(late), WITHIN, None).await, Some(7));
         }
     }
 
@@ -95,7 +95,7 @@ mod tests {
     async fn a_shorter_time_holds_at_once() {
         let mut patience = Patience::new(WITHIN);
         let began = Instant::now();
-        assert_eq!(patience.wait_for(pending::<()>(), WITHIN / 10, None).await, None);
+        assert_eq!(patience.wait_for(pin!(pending::<()>()), WITHIN / 10, None).await, None);
         assert!(began.elapsed() < WITHIN / 5);
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -310,7 +311,7 @@ async fn exchange(
     let Some(Connection { sender, patience }) = &mut lease.connection else {
         return Err(Failure::NothingRan(io::ErrorKind::NotConnected.into(), None));
     };
-    let answer = sender.try_send_request(request);
+    let answer = pin!(sender.try_send_request(request));
     match patience.wait_for(answer, answer_within, sent.as_deref()).await {
         Some(Ok(response)) => Ok(Answered { response, lease, saved, sent }),
         None => Err(Failure::TimedOut),
