@@ -1,6 +1,7 @@
 """One measurement: a load on a proxy, and what all three parties used for it."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -9,8 +10,22 @@ from pathlib import Path
 from .processes import NICE, Process, machine_times, steal_share
 from .proxies import FAR_PORT, GATEWAY_PORT, Proxies
 
-# Cores: the proxy has one to itself, the gateway and the generator have theirs.
-PROXY_CPU, GATEWAY_CPU, GENERATOR_CPU, SPARE_CPU = "1", "2", "3", "0"
+
+
+def layout(cores):
+    """Cores of proxy, gateway, generator, and one to spare. The proxy has one to itself; on a
+    machine of two cores the others share the second, and need less of it than any proxy of its own.
+    """
+    if len(cores) < 2:
+        sys.exit("one core is too few: the proxy needs one to itself; run this on two or more")
+    first, proxy, *more = map(str, cores)
+    gateway, generator = (more + [first, first])[:2] if len(more) != 1 else (first, more[0])
+    return proxy, gateway, generator, first
+
+
+CORES = sorted(os.sched_getaffinity(0))
+PROXY_CPU, GATEWAY_CPU, GENERATOR_CPU, SPARE_CPU = layout(CORES)
+SHARED = GATEWAY_CPU == GENERATOR_CPU
 # A party with less of its core left than this may be the limit in place of the proxy.
 IDLE_MIN = 0.10
 
@@ -106,10 +121,12 @@ class Bench:
             self.warn(row, f"{row['failed']} requests failed: {problem}")
         if row["peer"] == "direct" or not scenario.saturates:
             return
-        for party in ["generator", "gateway"]:
-            if row[f"{party}_busy"] > 1.0 - IDLE_MIN:
-                share = 100 * (1 - row[f"{party}_busy"])
-                self.warn(row, f"the {party} had but {share:.0f} % of its core left")
+        used = {party: row[f"{party}_busy"] for party in ["generator", "gateway"]}
+        if SHARED:
+            used = {"generator and gateway": sum(used.values())}
+        for party, share in used.items():
+            if share > 1.0 - IDLE_MIN:
+                self.warn(row, f"the {party} had but {100 * max(1 - share, 0):.0f} % of the core left")
         if row["proxy_busy"] < 1.0 - IDLE_MIN:
             self.warn(row, f"the proxy used but {100 * row['proxy_busy']:.0f} % of its core")
 

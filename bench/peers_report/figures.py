@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from .ratios import spread
 
-SUBJECTS = ["hopwise", "hopwise-41"]
+SUBJECTS = ["hopwise", "hopwise-41", "hopwise-proper"]
 CPU = "cpu_us_per_request"
 CPU_FIGURES = [("haproxy", 0.95, 1.0), ("nginx", 1.0, 1.0), ("envoy", 0.40, 0.50)]
 # The least of the 1.5 to 2 ms that a call cost the earlier Python agent.

@@ -96,6 +96,7 @@ architecture: {architecture}
 node: {{ id: {node} }}
 hop_limit: {hop_limit}
 workers: {workers}
+header_case: {header_case}
 gateway: "127.0.0.1:{gateway}"
 listen: {{ data: "0.0.0.0:{port}", admin: "127.0.0.1:{admin}" }}
 timeouts: {{ request_header_ms: 75000 }}
@@ -116,11 +117,13 @@ class Sidecar:
     hop_limit: int = 2
     topology: str = ""
     key_file: str = ""
+    header_case: str = "preserve"
 
     def config(self, port):
         return HOPWISE.format(
             architecture=self.architecture, node=self.node, hop_limit=self.hop_limit,
-            workers=self.workers, gateway=GATEWAY_PORT, port=port, admin=port + 500,
+            workers=self.workers, header_case=self.header_case,
+            gateway=GATEWAY_PORT, port=port, admin=port + 500,
             peers=f"peers: {{ key_file: {self.key_file} }}" if self.key_file else "",
             topology=self.topology or topology_of(self.nodes, port))
 
@@ -196,4 +199,5 @@ class Proxies:
         return [self.programs["hopwise"], "run", "--config", path]
 
 
-SIDECARS = {"hopwise": Sidecar(), "hopwise-41": Sidecar(nodes=41)}
+SIDECARS = {"hopwise": Sidecar(), "hopwise-41": Sidecar(nodes=41),
+            "hopwise-proper": Sidecar(header_case="proper")}

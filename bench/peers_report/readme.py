@@ -19,10 +19,11 @@ Made on {date} by `{command}`; run that again rather than change anything here.
   They are in the rows, and listed at the end.
 
 Each proxy has one worker on a core of its own, connections kept alive on both sides, and no access
-log; the gateway and the generator have other cores. CPU is the run time of all threads of the
+log; the gateway and the generator have {elsewhere}. CPU is the run time of all threads of the
 proxy over the requests answered. hopwise runs with all that it does by default, in dynamic mode
 (adaptive, predictive), as a node that may offload: among 5 nodes, or 41 (`hopwise-41`), the others
-of which are 50 ms away.
+of which are 50 ms away. `hopwise-proper` is the same with `header_case: proper`: like HAProxy and
+Envoy, and other than nginx, it does not keep the case of header fields.
 
 """
 
@@ -45,6 +46,7 @@ def head(about, rows):
         **about,
         "changed": " with changes that are not committed" if about["changed"] else "",
         "given": f" (or whatever {about['given']} is made of)" if about["given"] else "",
+        "elsewhere": "other cores" if about["cores"] > 3 else "another core, which they share",
         "others": "; ".join(about["versions"].values()),
         "rounds": len(rounds),
         "measured": len(rows.all),

@@ -168,7 +168,7 @@ pub(crate) async fn invoke(
     prepared: Prepared,
 ) -> Response<ResponseBody> {
     let here = call.snapshot.site.node().id.as_str();
-    let passed_here = call.via.split(',').any(|id| id.trim() == here);
+    let passed_here = !call.via.is_empty() && call.via.split(',').any(|id| id.trim() == here);
     let Prepared { outbound, mut upgrade, internal } = prepared;
     if internal && call.stage == Stage::Entry {
         context.state.metrics.stripped.inc();
@@ -249,10 +249,12 @@ impl Placing<'_> {
                 Err(NoTurn::Late) => return Err(refused_over(outbound, deadline_passed()).await),
             };
             let mut failure = match sent {
-                Ok(answered) => match answered.refusal().filter(|_| attempt.target != here) {
-                    None => return Ok(self.answer(answered, attempt, upgrade)),
-                    Some(refusal) => self.moved_on(&mut attempt, answered, refusal),
-                },
+                Ok(answered) => {
+                    match (attempt.target != here).then(|| answered.refusal()).flatten() {
+                        None => return Ok(self.answer(answered, attempt, upgrade)),
+                        Some(refusal) => self.moved_on(&mut attempt, answered, refusal),
+                    }
+                }
                 Err(failure) => failure,
             };
             let Attempt { target, destination, pending, .. } = attempt;
