@@ -19,6 +19,7 @@ use super::admit::{Admitted, Caller, Client, Route};
 use super::answer::Refused;
 use super::connect::Destination;
 use super::explain::{DEADLINE_PASSED, deadline_passed, explain_refusal};
+use super::load_field;
 use super::outbound::{self, Prepared};
 use super::peer::{self, Onward};
 use super::pending::{Pending, is_good};
@@ -180,7 +181,7 @@ pub(crate) async fn invoke(
             let mut response = refused.into_response();
             // The peer learns how busy this node is, though nothing ran.
             let load = full.then(|| context.state.report(&call.snapshot, None));
-            if let Some(load) = load.and_then(|load| peer::load_value(&load)) {
+            if let Some(load) = load.and_then(|load| load_field::value(&load)) {
                 response.headers_mut().insert(peer::LOAD, load);
             }
             response

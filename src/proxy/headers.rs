@@ -7,6 +7,8 @@ use http::header::{
     UPGRADE,
 };
 
+use super::peer;
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -64,12 +66,14 @@ pub fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
     removed
 }
 
-/// Removes our own fields from trailers, where they count for nothing either.
-pub(super) fn remove_internal_fields(trailers: &mut HeaderMap) {
+/// Removes our own fields, from trailers too, where they count for nothing either.
+pub(super) fn remove_internal_fields(fields: &mut HeaderMap) {
+    // Those that peers send with every call need no list of what is there.
+    peer::remove(fields);
     let doomed: Vec<HeaderName> =
-        trailers.keys().filter(|name| is_internal(name.as_str())).cloned().collect();
+        fields.keys().filter(|name| is_internal(name.as_str())).cloned().collect();
     for name in &doomed {
-        trailers.remove(name);
+        fields.remove(name);
     }
 }
 

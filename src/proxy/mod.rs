@@ -11,6 +11,7 @@ mod hedge;
 mod in_place;
 mod io;
 pub mod listener;
+pub(crate) mod load_field;
 pub mod measure;
 pub(crate) mod outbound;
 mod patience;

@@ -14,6 +14,8 @@ use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::Stage;
 use crate::topology::NodeIndex;
 
+use super::load_field;
+
 pub(crate) const HOP: HeaderName = HeaderName::from_static("hopwise-hop");
 pub(crate) const VIA: HeaderName = HeaderName::from_static("hopwise-via");
 pub(crate) const ARCHITECTURE: HeaderName = HeaderName::from_static("hopwise-architecture");
@@ -102,9 +104,13 @@ pub(super) fn read(
     let architecture = text(&ARCHITECTURE)?.map(str::parse).transpose();
     let deadline = text(&DEADLINE_MS)?.map(str::parse).transpose();
     let topology = &snapshot.site.topology;
-    let path: Vec<NodeIndex> = passed(&via).filter_map(|id| topology.index_of(id)).collect();
-    let sender = passed(&via).last().and_then(|id| topology.index_of(id));
-    let sender = sender.zip(headers.get(&LOAD).and_then(read_load));
+    let mut sender = None;
+    let known = passed(&via).filter_map(|id| {
+        sender = topology.index_of(id);
+        sender
+    });
+    let path: Vec<NodeIndex> = known.collect();
+    let sender = sender.zip(headers.get(&LOAD).and_then(load_field::read));
     Ok(Some(PeerContext {
         hop,
         path,
@@ -156,7 +162,7 @@ pub(super) fn write(
     }
     headers.insert(ARCHITECTURE, HeaderValue::from_static(onward.architecture.as_str()));
     headers.insert(STAGE, HeaderValue::from_static(onward.stage.as_str()));
-    if let Some(load) = load_value(&onward.load) {
+    if let Some(load) = load_field::value(&onward.load) {
         headers.insert(LOAD, load);
     }
     if let Some(left) = onward.deadline {
@@ -227,71 +233,9 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
 }
 
-/// A load report as a header value: `in-flight=3, cores=2, execution-ms=12.345, service-ms=8.230`,
-/// and `pace=1.099` where the node is slower than usual (a natural logarithm, so three times).
-pub(crate) fn load_value(report: &LoadReport) -> Option<HeaderValue> {
-    let LoadReport { in_flight, cores, execution, service, pace_milli } = report;
-    let mut text = String::with_capacity(96);
-    let mut write = |part: std::fmt::Arguments<'_>| std::fmt::Write::write_fmt(&mut text, part);
-    write(format_args!("in-flight={in_flight}, cores={cores}")).ok()?;
-    for (name, time) in [("execution-ms", execution), ("service-ms", service)] {
-        if let Some(time) = time {
-            // Whole numbers are written several times as fast as those with a point.
-            let micros = time.as_nanos().saturating_add(500) / 1000;
-            let micros = u64::try_from(micros).unwrap_or(u64::MAX);
-            write(format_args!(", {name}={}.{:03}", micros / 1000, micros % 1000)).ok()?;
-        }
-    }
-    if *pace_milli > 0 {
-        write(format_args!(", pace={}.{:03}", pace_milli / 1000, pace_milli % 1000)).ok()?;
-    }
-    HeaderValue::from_str(&text).ok()
-}
-
-/// The report in a header value; a field that makes no sense makes none of it count.
-pub(super) fn read_load(value: &HeaderValue) -> Option<LoadReport> {
-    let mut report = LoadReport::default();
-    for field in value.to_str().ok()?.split(',') {
-        let (name, value) = field.trim().split_once('=')?;
-        match name {
-            "in-flight" => report.in_flight = value.parse().ok()?,
-            "cores" => report.cores = value.parse().ok()?,
-            "execution-ms" => report.execution = Some(milliseconds(value)?),
-            "service-ms" => report.service = Some(milliseconds(value)?),
-            "pace" => {
-                let pace: f64 = value.parse().ok()?;
-                report.pace_milli = (pace * 1e3).round() as u16;
-            }
-            _ => {}
-        }
-    }
-    Some(report)
-}
-
-fn milliseconds(text: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(text.parse::<f64>().ok()? / 1e3).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_report_survives_the_header() {
-        for execution in [None, Some(Duration::from_micros(12_345))] {
-            let service = execution.map(|e| e / 3);
-            let pace_milli = if execution.is_some() { 1099 } else { 0 };
-            let report = LoadReport { in_flight: 3, cores: 2, execution, service, pace_milli };
-            assert_eq!(read_load(&load_value(&report).unwrap()), Some(report));
-        }
-        for bad in
-            ["", "in-flight", "in-flight=-1", "execution-ms=NaN", "execution-ms=-1", "pace=x"]
-        {
-            assert_eq!(read_load(&HeaderValue::from_static(bad)), None, "{bad}");
-        }
-        let unknown = HeaderValue::from_static("in-flight=1, weather=fine");
-        assert_eq!(read_load(&unknown).unwrap().in_flight, 1);
-    }
 
     fn signed(key: &Secret, time: u64) -> (HeaderMap, HeaderValue) {
         let mut headers = HeaderMap::new();

@@ -12,6 +12,7 @@ use crate::state::State;
 use crate::turns::Asked;
 
 use super::dispatch::{Attempt, Placing};
+use super::load_field;
 use super::peer;
 use super::upstream::{Answered, Failure, QUEUE_FULL};
 
@@ -105,7 +106,7 @@ impl Placing<'_> {
         refusal: &'static str,
     ) -> Failure {
         if refusal == QUEUE_FULL {
-            let load = answered.response.headers().get(peer::LOAD).and_then(peer::read_load);
+            let load = answered.response.headers().get(peer::LOAD).and_then(load_field::read);
             let slot = self.call.snapshot.site.topology.node(attempt.target).slot;
             attempt.pending.observed = load.map(|load| (slot, load));
             return Failure::Full(answered.again());

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::Architecture;
 
+use super::load_field;
 use super::peer;
 
 /// Where an invocation ran, as an answer says.
@@ -21,7 +22,7 @@ impl Report {
         Self {
             node: text(peer::NODE).unwrap_or(asked).to_owned(),
             hop: text(peer::HOP).and_then(|hop| hop.parse().ok()).unwrap_or(hop.saturating_add(1)),
-            load: headers.get(peer::LOAD).and_then(peer::read_load),
+            load: headers.get(peer::LOAD).and_then(load_field::read),
         }
     }
 
@@ -31,7 +32,7 @@ impl Report {
         }
         headers.insert(peer::HOP, HeaderValue::from(u16::from(self.hop)));
         headers.insert(peer::ARCHITECTURE, HeaderValue::from_static(architecture.as_str()));
-        if let Some(load) = self.load.as_ref().and_then(peer::load_value) {
+        if let Some(load) = self.load.as_ref().and_then(load_field::value) {
             headers.insert(peer::LOAD, load);
         }
     }
