@@ -1,12 +1,17 @@
-//! The composition root: binds, threads, timers, drain.
+//! The composition root: sockets, threads, timers, drain.
 
-use std::net::SocketAddr;
+mod handover;
+pub mod serve;
+mod service_manager;
+pub mod sockets;
+
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use rand_pcg::Pcg64;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::{Semaphore, watch};
@@ -17,9 +22,11 @@ use crate::config::{Interception, Snapshot};
 use crate::host_load::{SAMPLE_INTERVAL, Sampler};
 use crate::proxy::Context;
 use crate::proxy::admit::Port;
-use crate::proxy::listener::{Listener, bind};
+use crate::proxy::listener::Listener;
 use crate::record::Recorder;
 use crate::state::State;
+
+use sockets::{Sockets, shared_out};
 
 /// Admin connections at once; operators are few.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
@@ -36,6 +43,7 @@ pub struct Sidecar {
     draining: watch::Sender<bool>,
     admin_draining: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
+    admin: Option<JoinHandle<()>>,
 }
 
 impl Sidecar {
@@ -51,58 +59,74 @@ impl Sidecar {
         rng: Pcg64,
         recorder: Option<Recorder>,
     ) -> anyhow::Result<Self> {
+        let sockets = Sockets::bind(&snapshot)?;
+        Self::start_on(sockets, snapshot, source, rng, recorder)
+    }
+
+    /// The same, on `sockets`.
+    pub fn start_on(
+        sockets: Sockets,
+        snapshot: Snapshot,
+        source: Option<&Path>,
+        rng: Pcg64,
+        recorder: Option<Recorder>,
+    ) -> anyhow::Result<Self> {
         if let Some(Interception { mark }) = snapshot.interception {
             try_mark(mark)?;
         }
-        let listen = snapshot.listen;
         let workers = snapshot.workers.get();
         let connections = Arc::new(Semaphore::new(snapshot.limits.connections));
         let state = Arc::new(State::new(snapshot, source.map(Path::to_owned), rng));
         if let Some(recorder) = recorder {
             state.record_with(recorder);
         }
-        let data = bind(listen.data, workers)
-            .with_context(|| format!("listen.data: cannot listen on {}", listen.data))?;
-        let admin = bind(listen.admin, 1)
-            .with_context(|| format!("listen.admin: cannot listen on {}", listen.admin))?;
         // The first sample is there before anyone can ask for it.
         let mut sampler = sampler();
         if let Some(sampler) = &mut sampler {
             state.host_load.publish(sampler.sample());
         }
-        let (draining, watcher) = watch::channel(false);
-        let (admin_draining, admin_watcher) = watch::channel(false);
+        let (data_address, admin_address) = sockets.addresses()?;
         let mut sidecar = Self {
-            data_address: data[0].local_addr()?,
-            admin_address: admin[0].local_addr()?,
+            data_address,
+            admin_address,
             state,
-            draining,
-            admin_draining,
+            draining: watch::Sender::new(false),
+            admin_draining: watch::Sender::new(false),
             workers: Vec::with_capacity(workers),
+            admin: None,
         };
-        for (index, socket) in data.into_iter().enumerate() {
-            let (connections, draining) = (Arc::clone(&connections), watcher.clone());
+        for (index, sockets) in shared_out(sockets.data, workers)?.into_iter().enumerate() {
+            let (connections, draining) = (Arc::clone(&connections), sidecar.draining.subscribe());
             let worker = sidecar.spawn(format!("hopwise-{index}"), move |state| async move {
                 let context = Context::new(state);
                 let api = Api::new(std::rc::Rc::clone(&context));
                 let port = Port::Data;
-                Listener { socket, port, context, api, connections, draining }.run().await
+                Listener { sockets, port, context, api, connections, draining }.run().await
             })?;
             sidecar.workers.push(worker);
         }
-        let admin = admin.into_iter().next().ok_or_else(|| anyhow!("no admin socket"))?;
-        sidecar.spawn("hopwise-admin".to_owned(), move |state| async move {
+        sidecar.admin = Some(sidecar.spawn_admin(sockets.admin, sampler)?);
+        Ok(sidecar)
+    }
+
+    fn spawn_admin(
+        &self,
+        sockets: Vec<TcpListener>,
+        sampler: Option<Sampler>,
+    ) -> anyhow::Result<JoinHandle<()>> {
+        let draining = self.admin_draining.subscribe();
+        self.spawn("hopwise-admin".to_owned(), move |state| async move {
             let keeping = keep_time(Arc::clone(&state), sampler);
             let sampling = tokio::task::spawn_local(keeping);
             let context = Context::new(state);
             let api = Api::new(std::rc::Rc::clone(&context));
             let connections = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
-            let (socket, port, draining) = (admin, Port::Admin, admin_watcher);
-            let ended = Listener { socket, port, context, api, connections, draining }.run().await;
+            let port = Port::Admin;
+            let listener = Listener { sockets, port, context, api, connections, draining };
+            let ended = listener.run().await;
             sampling.abort();
             ended
-        })?;
-        Ok(sidecar)
+        })
     }
 
     /// Runs `task` on a thread of its own, with a runtime of its own.
@@ -130,9 +154,16 @@ impl Sidecar {
         self.draining.send_replace(true);
     }
 
-    /// Whether all connections have ended after [`Self::drain`].
+    /// The same, and the admin port goes with it: another process has both.
+    pub fn make_room(&self) {
+        self.drain();
+        self.admin_draining.send_replace(true);
+    }
+
+    /// Whether all connections have ended after [`Self::drain`] or [`Self::make_room`].
     pub fn is_drained(&self) -> bool {
-        self.workers.iter().all(JoinHandle::is_finished)
+        let admin = self.admin.iter().filter(|_| *self.admin_draining.borrow());
+        self.workers.iter().chain(admin).all(JoinHandle::is_finished)
     }
 }
 
@@ -149,8 +180,7 @@ fn try_mark(mark: u32) -> anyhow::Result<()> {
 
 impl Drop for Sidecar {
     fn drop(&mut self) {
-        self.drain();
-        self.admin_draining.send_replace(true);
+        self.make_room();
     }
 }
 

@@ -4,20 +4,15 @@ use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use hopwise::app::{DRAIN_POLL, Sidecar};
+use hopwise::app::serve::{Options, serve};
 use hopwise::config::{self, Snapshot};
 use hopwise::demo::load::USERS_MAX;
 use hopwise::demo::run;
-use hopwise::record::{self, Header, Recorder};
+use hopwise::record;
 use hopwise::simulate::{self, Failure};
-use hopwise::state;
-use rand::SeedableRng;
-use rand_pcg::Pcg64;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Decides, invocation by invocation, where a function should run.
 #[derive(Debug, Parser)]
@@ -117,9 +112,7 @@ struct Simulate {
 
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
-        Command::Run { config, node, seed, record } => {
-            run(&config, node.as_deref(), seed, record.as_deref())
-        }
+        Command::Run { config, node, seed, record } => run(config, node.as_deref(), seed, record),
         Command::Replay { record } => replay(&record),
         Command::Demo { requests, users, seed, json } => {
             demo(run::Options { requests, users, seed, json })
@@ -188,29 +181,15 @@ fn check(path: &Path, node: Option<&str>) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The record of a run that starts with `configuration`, if one is wanted.
-fn recorder(
-    file: Option<&Path>,
-    configuration: String,
-    node: Option<&str>,
-    seed: u64,
-) -> anyhow::Result<Option<Recorder>> {
-    let Some(file) = file else { return Ok(None) };
-    let node = node.map(str::to_owned);
-    let header = Header { seed, cores: state::cores(), node, configuration };
-    let recorder = Recorder::start(file, &header);
-    recorder.map(Some).with_context(|| format!("--record: cannot write {}", file.display()))
-}
-
 fn run(
-    path: &Path,
+    path: PathBuf,
     node: Option<&str>,
     seed: Option<u64>,
-    record: Option<&Path>,
+    record: Option<PathBuf>,
 ) -> anyhow::Result<ExitCode> {
     start_log("info");
-    let (node, text) = (named(node), read(path)?);
-    let snapshot = match parse(&text, path, node) {
+    let (node, text) = (named(node), read(&path)?);
+    let snapshot = match parse(&text, &path, node) {
         Ok(snapshot) => snapshot,
         Err(problems) => {
             eprint!("{problems}");
@@ -220,48 +199,9 @@ fn run(
     for warning in snapshot.warnings() {
         tracing::warn!(%warning, "invocations will fall back to another architecture");
     }
+    let node = node.map(str::to_owned);
     let seed = seed.unwrap_or_else(system_seed);
-    let recorder = recorder(record, text, node, seed)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        // Signals are caught before anyone can connect and send one.
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let rng = Pcg64::seed_from_u64(seed);
-        let sidecar = Sidecar::start_recorded(snapshot, Some(path), rng, recorder)?;
-        tracing::info!(
-            node = %sidecar.state.snapshot().site.node().id,
-            data = %sidecar.data_address,
-            admin = %sidecar.admin_address,
-            seed,
-            "listening"
-        );
-        loop {
-            tokio::select! {
-                _ = hangup.recv() => {
-                    // A refusal is logged and counted where it happens.
-                    let _ = sidecar.state.reload();
-                }
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-            }
-        }
-        sidecar.drain();
-        let within = sidecar.state.snapshot().timeouts.drain;
-        tracing::info!(?within, "draining; a second signal ends at once");
-        tokio::select! {
-            drained = drained(&sidecar, within) => {
-                if !drained {
-                    tracing::warn!("the drain deadline has passed with requests still running");
-                }
-            }
-            _ = terminate.recv() => tracing::warn!("ended by a second signal"),
-            _ = interrupt.recv() => tracing::warn!("ended by a second signal"),
-        }
-        sidecar.state.end_record();
-        Ok(ExitCode::SUCCESS)
-    })
+    serve(Options { snapshot, text, source: path, node, seed, record })
 }
 
 fn users(text: &str) -> Result<usize, String> {
@@ -302,17 +242,6 @@ fn simulate(arguments: Simulate) -> anyhow::Result<ExitCode> {
         }
         Err(Failure::Output(error)) => Err(error),
     }
-}
-
-async fn drained(sidecar: &Sidecar, within: Duration) -> bool {
-    let deadline = Instant::now() + within;
-    while !sidecar.is_drained() {
-        if Instant::now() >= deadline {
-            return false;
-        }
-        tokio::time::sleep(DRAIN_POLL).await;
-    }
-    true
 }
 
 /// Logs from `level` up; RUST_LOG says otherwise.

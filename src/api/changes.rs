@@ -27,6 +27,7 @@ pub(super) fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
         ("offload", old.offload != new.offload),
         ("tail_scheduler", thresholds_aside != new.tail_ratio),
         ("listen", before.listen != next.listen),
+        ("handover", before.handover != next.handover),
         ("workers", before.workers != next.workers),
         ("limits", before.limits != next.limits),
         ("timeouts", before.timeouts != next.timeouts),

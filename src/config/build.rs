@@ -60,6 +60,7 @@ pub(super) fn snapshot(
             site,
             gateway,
             listen,
+            handover: raw.handover,
             workers: raw.workers.unwrap_or_else(workers_default),
             limits: raw.limits,
             timeouts: raw.timeouts,

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub gateway: Authority,
     /// Where this sidecar listens; read once, at start.
     pub listen: Listen,
+    /// The Unix socket by which a newer process takes over; read once, at start.
+    pub handover: Option<Arc<Path>>,
     /// Threads of the data path; read once, at start.
     pub workers: NonZeroUsize,
     /// Bounds on what is accepted and kept.
@@ -144,6 +147,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// From SIGTERM to the end, whatever is still running.
     pub drain: Duration,
+    /// How long a draining sidecar keeps client connections that nobody uses, as written.
+    pub drain_idle: Duration,
 }
 
 /// Taking connections that iptables REDIRECT sends here.
@@ -239,6 +244,7 @@ impl Snapshot {
     pub fn restart_needed(&self, next: &Self) -> Vec<&'static str> {
         [
             ("listen", self.listen != next.listen),
+            ("handover", self.handover != next.handover),
             ("workers", self.workers != next.workers),
             ("interception", self.interception != next.interception),
         ]
@@ -288,7 +294,14 @@ impl Timeouts {
         answer: Duration::from_millis(300_000),
         idle: Duration::from_millis(55_000),
         drain: Duration::from_millis(30_000),
+        drain_idle: Duration::from_millis(2000),
     };
+
+    /// How long a draining sidecar keeps client connections that nobody uses: not to the very end,
+    /// so that they are closed and not broken off.
+    pub fn drain_idle(&self) -> Duration {
+        self.drain_idle.min(self.drain / 2)
+    }
 }
 
 impl Interception {

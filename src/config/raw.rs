@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ const IDLE_CONNECTIONS_MAX: usize = 65_536;
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 const HOST_BYTES_MAX: usize = 253;
+/// What the kernel takes, less its end and the process id that is added in between.
+const UNIX_SOCKET_BYTES_MAX: usize = 95;
 
 /// How the names begin that stand in for those that cannot be read.
 pub(super) const STAND_IN: &str = "unreadable-";
@@ -64,6 +67,7 @@ pub(super) struct Raw<'a> {
     pub(super) functions: HashMap<FunctionName, FunctionRule>,
     pub(super) data: Option<SocketAddr>,
     pub(super) admin: SocketAddr,
+    pub(super) handover: Option<Arc<Path>>,
     pub(super) gateway: Option<Authority>,
     pub(super) workers: Option<NonZeroUsize>,
     pub(super) limits: Limits,
@@ -105,6 +109,7 @@ pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
             functions: read_functions(s),
             data,
             admin,
+            handover: s.section("handover", |s| s.parsed("socket", unix_socket)),
             gateway: s.parsed("gateway", authority),
             // Zero is out of range, so it is what is left where the key is.
             workers: NonZeroUsize::new(s.whole("workers", 0, 1..=WORKERS_MAX)),
@@ -311,6 +316,7 @@ fn read_timeouts(s: &mut Section<'_>) -> Timeouts {
         answer: wait("answer_ms", default.answer, 1..=DAY_MS),
         idle: wait("idle_ms", default.idle, 1..=60 * MINUTE_MS),
         drain: wait("drain_ms", default.drain, 0..=60 * MINUTE_MS),
+        drain_idle: wait("drain_idle_ms", default.drain_idle, 0..=60 * MINUTE_MS),
     }
 }
 
@@ -327,6 +333,14 @@ fn socket(text: &str) -> Result<SocketAddr, Fault> {
             "write it as in 127.0.0.1:31113 or [::1]:31113",
         )
     })
+}
+
+fn unix_socket(text: &str) -> Result<Arc<Path>, Fault> {
+    if !text.is_empty() && text.len() <= UNIX_SOCKET_BYTES_MAX && !text.contains('\0') {
+        return Ok(Path::new(text).into());
+    }
+    let fault = format!("is not a path of 1 to {UNIX_SOCKET_BYTES_MAX} bytes");
+    Err(Fault::new(fault, "write one as in /run/hopwise/handover.sock"))
 }
 
 fn host(text: &str) -> Result<Arc<str>, Fault> {

@@ -1,16 +1,17 @@
 //! Listening sockets, and the life of a client connection.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use http::Response;
+use http::{Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -19,6 +20,7 @@ use tower::Service;
 use crate::config::{Authority, HeaderCase, Snapshot};
 
 use super::admit::{Admitted, Client, Port};
+use super::drain::{Exit, Leaving};
 use super::in_place::InPlace;
 use super::response_body::ResponseBody;
 use super::{Context, stack};
@@ -71,11 +73,11 @@ fn listen(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-/// One listening socket with what its connections need.
+/// The listening sockets of one worker with what their connections need.
 #[derive(Debug)]
 pub struct Listener<A> {
-    /// The socket, not blocking.
-    pub socket: StdListener,
+    /// The sockets, not blocking; other workers and processes may hold them as well.
+    pub sockets: Vec<StdListener>,
     /// Which of our ports it is.
     pub port: Port,
     /// This worker's context.
@@ -93,17 +95,18 @@ where
     A: Service<Admitted, Response = Response<ResponseBody>, Error = Infallible> + Clone + 'static,
 {
     /// Takes connections until draining begins, then ends when the last of them has.
-    pub async fn run(self) -> io::Result<()> {
-        let socket = TcpListener::from_std(self.socket.try_clone()?)?;
-        let graceful = GracefulShutdown::new();
+    pub async fn run(mut self) -> io::Result<()> {
+        let sockets = std::mem::take(&mut self.sockets).into_iter().map(TcpListener::from_std);
+        let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
+        let (exit, turn) = (Exit::new(), Cell::new(0));
         let mut draining = self.draining.clone();
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             let permit = Arc::clone(&self.connections).acquire_owned();
             tokio::select! {
-                accepted = accept(&socket, permit) => match accepted {
+                accepted = accept(&sockets, &turn, permit) => match accepted {
                     Ok((stream, address, permit)) => {
-                        self.spawn(stream, address, permit, graceful.watcher());
+                        self.spawn(stream, address, permit, exit.leaving());
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
@@ -121,11 +124,27 @@ where
                 }
             }
         }
-        drop(socket);
-        drop(self.socket);
-        graceful.shutdown().await;
+        for socket in sockets {
+            self.empty(socket, &exit)?;
+        }
+        let timeouts = self.context.state.snapshot().timeouts;
+        exit.drain(timeouts.drain_idle()).await;
         while self.context.tunnels.open() > 0 {
             tokio::time::sleep(TUNNEL_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Takes the connections that wait in `socket`, and closes it: what waits in a socket that
+    /// nobody else holds is reset with it.
+    fn empty(&self, socket: TcpListener, exit: &Exit) -> io::Result<()> {
+        // Asked directly, since the runtime may not have heard of the last ones yet.
+        let socket = socket.into_std()?;
+        for _ in 0..BACKLOG {
+            let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else { break };
+            let Ok((stream, address)) = socket.accept() else { break };
+            stream.set_nonblocking(true)?;
+            self.spawn(TcpStream::from_std(stream)?, address, permit, exit.leaving());
         }
         Ok(())
     }
@@ -135,7 +154,7 @@ where
         stream: TcpStream,
         address: SocketAddr,
         permit: OwnedSemaphorePermit,
-        watcher: Watcher,
+        mut leaving: Leaving,
     ) {
         let state = Arc::clone(&self.context.state);
         let snapshot = state.snapshot();
@@ -158,10 +177,11 @@ where
         let client = Client::new(address, original_destination, self.port);
         let service = InPlace::new(stack(&self.context, client, self.api.clone()));
         tokio::task::spawn_local(async move {
-            if let Some(builder) = builder_for(&stream, &snapshot).await {
+            let spoken = leaving.before_closing(builder_for(&stream, &snapshot)).await;
+            if let Some((builder, version)) = spoken.flatten() {
                 let io = TokioIo::new(stream);
                 let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
-                if let Err(error) = watcher.watch(connection).await {
+                if let Err(error) = leaving.watch(connection, version).await {
                     tracing::debug!(%address, %error, "connection ended");
                 }
             }
@@ -174,7 +194,10 @@ where
 /// The builder for the protocol that a client begins to speak; none if it says too little in time.
 ///
 /// The builder could tell by itself, but would wait for ever for a client that says nothing.
-async fn builder_for(stream: &TcpStream, snapshot: &Snapshot) -> Option<Builder<LocalExecutor>> {
+async fn builder_for(
+    stream: &TcpStream,
+    snapshot: &Snapshot,
+) -> Option<(Builder<LocalExecutor>, Version)> {
     const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let within = snapshot.timeouts.request_header;
     let speaks_http2 = tokio::time::timeout(within, async {
@@ -193,17 +216,29 @@ async fn builder_for(stream: &TcpStream, snapshot: &Snapshot) -> Option<Builder<
     });
     let builder = builder(snapshot);
     match speaks_http2.await.ok()?? {
-        true => Some(builder.http2_only()),
-        false => Some(builder.http1_only()),
+        true => Some((builder.http2_only(), Version::HTTP_2)),
+        false => Some((builder.http1_only(), Version::HTTP_11)),
     }
 }
 
 async fn accept(
-    socket: &TcpListener,
+    sockets: &[TcpListener],
+    turn: &Cell<usize>,
     permit: impl Future<Output = Result<OwnedSemaphorePermit, tokio::sync::AcquireError>>,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = permit.await.map_err(io::Error::other)?;
-    let (stream, address) = socket.accept().await?;
+    let (stream, address) = std::future::poll_fn(|cx| {
+        let first = turn.get();
+        for index in (first..sockets.len()).chain(0..first) {
+            if let Poll::Ready(accepted) = sockets[index].poll_accept(cx) {
+                // The others come first next time, or a busy one would keep them waiting.
+                turn.set((index + 1) % sockets.len());
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    })
+    .await?;
     Ok((stream, address, permit))
 }
 

@@ -1,16 +1,17 @@
-//! Counts every answer, whoever gives it.
+//! Counts every answer, whoever gives it, and makes it the last one of its connection while draining.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::state::State;
 
+use super::drain::make_last;
 use super::response_body::ResponseBody;
 
 /// The layer that counts.
@@ -47,8 +48,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let state = Some(Arc::clone(&self.state));
-        Counting { future: self.inner.call(request), state }
+        let (state, version) = (Some(Arc::clone(&self.state)), request.version());
+        Counting { future: self.inner.call(request), state, version }
     }
 }
 
@@ -59,6 +60,7 @@ pin_project! {
         #[pin]
         future: F,
         state: Option<Arc<State>>,
+        version: Version,
     }
 
     impl<F> PinnedDrop for Counting<F> {
@@ -78,9 +80,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.future.poll(cx));
-        if let (Some(state), Ok(response)) = (this.state.take(), &answer) {
+        let mut answer = ready!(this.future.poll(cx));
+        if let (Some(state), Ok(response)) = (this.state.take(), &mut answer) {
             state.metrics.count_answer(response.status().as_u16());
+            if state.is_draining() {
+                make_last(response, *this.version);
+            }
         }
         Poll::Ready(answer)
     }

@@ -4,6 +4,7 @@ pub mod admit;
 pub mod answer;
 mod connect;
 pub mod dispatch;
+mod drain;
 pub(crate) mod explain;
 mod future;
 pub mod headers;
@@ -62,7 +63,7 @@ where
     let state = &context.state;
     let context = Rc::clone(context);
     ServiceBuilder::new()
-        // Counts every answer, whoever gives it.
+        // Counts every answer, whoever gives it; while draining, makes it its connection's last.
         .layer(Measure { state: Arc::clone(state) })
         // Refuses what must not go on; finds out who calls, and for what.
         .layer(Admit { state: Arc::clone(state), client })

@@ -100,6 +100,8 @@ fn values_of_the_wrong_kind_or_size_are_refused() {
         ("gateway: 'http://gateway:80/path'", "gateway", "host:port"),
         ("gateway: 'user@gateway:80'", "gateway", "host:port"),
         ("gateway: 'https://gateway:443'", "gateway", "TLS"),
+        ("handover: {socket: ''}", "handover.socket", "1 to 95 bytes"),
+        (&format!("handover: {{socket: /{}}}", "x".repeat(95)), "handover.socket", "1 to 95 bytes"),
         ("interception: {enabled: 1}", "interception.enabled", "true or false"),
         ("interception: {enabled: on}", "interception.enabled", "true or false"),
         ("interception: {mark: 0}", "interception.mark", "from 1 to 4294967295"),

@@ -113,6 +113,7 @@ fn keys_read_at_start_are_told_when_they_differ() {
         ("workers: 1\nhop_limit: 1", vec![]),
         ("workers: 2", vec!["workers"]),
         ("workers: 1\nlisten: {data: '0.0.0.0:1'}", vec!["listen"]),
+        ("workers: 1\nhandover: {socket: /run/hopwise.sock}", vec!["handover"]),
         ("workers: 1\ninterception: {mark: 5}", vec![]),
         ("workers: 3\ninterception: {enabled: true}", vec!["workers", "interception"]),
     ] {

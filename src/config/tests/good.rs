@@ -48,7 +48,8 @@ listen: {data: '127.0.0.1:0', admin: '[::1]:9'}
 tail_scheduler: {soft_d2f_threshold: 1, hard_d2f_threshold: 1, sample_interval: 0.5, min_samples: 3}
 dynamic: {rule: tail_ratio, min_rate_d2f: 1, smoothing_floor: 0.2, smoothing_range: 0.7}
 limits: {entry_body_bytes: 1, replay_body_bytes: 0, headers: 16, idle_connections: 0}
-timeouts: {connect_ms: 1, drain_ms: 0}
+handover: {socket: run/handover.sock}
+timeouts: {connect_ms: 1, drain_ms: 0, drain_idle_ms: 7}
 hedge: {enabled: true, budget: 0.01}
 queue: {enabled: true, running: 3, waiting: 0, wait_ms: 50}
 functions: {a.b: {idempotent: true}, c: {}, d: {deadline_ms: 5}, e: ~, f: {idempotent: false}}
@@ -73,7 +74,10 @@ interception: {enabled: true, mark: 0xffffffff}
     assert_eq!(snapshot.gateway.to_string(), "gateway.openfaas:8080");
     assert_eq!(snapshot.listen.admin.to_string(), "[::1]:9");
     assert_eq!((snapshot.limits.entry_body_bytes, snapshot.limits.connections), (1, 10_000));
-    assert_eq!(snapshot.timeouts.drain, Duration::ZERO);
+    assert_eq!(snapshot.handover.as_deref(), Some(std::path::Path::new("run/handover.sock")));
+    let timeouts = snapshot.timeouts;
+    assert_eq!((timeouts.drain, timeouts.drain_idle), (Duration::ZERO, Duration::from_millis(7)));
+    assert_eq!(timeouts.drain_idle(), Duration::ZERO, "closed before all is broken off");
     assert_eq!(snapshot.interception, Some(Interception { mark: u32::MAX }));
 }
 

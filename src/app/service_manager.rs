@@ -1,0 +1,33 @@
+//! What a service manager such as systemd is told, where one listens (NOTIFY_SOCKET).
+
+use sd_notify::NotifyState;
+
+/// This process serves, by the configuration it was last given.
+pub(super) fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// This process reads its configuration again; [`ready`] follows.
+pub(super) fn reloading() {
+    // Without the time the manager would take a reload for failed, so nothing is said then.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "cannot tell the service manager of the reload"),
+    }
+}
+
+/// This process is on its way out, and nobody takes its place.
+pub(super) fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// `process` takes the place of this one.
+pub(super) fn succeeded_by(process: i32) {
+    tell(&[NotifyState::MainPid(process.unsigned_abs())]);
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "cannot tell the service manager how this process is");
+    }
+}
