@@ -70,6 +70,7 @@ class Hopwise:
         node: str | None = None,
         namespace: str | None = None,
         wait: bool = True,
+        start: bool = True,
     ) -> None:
         self.directory = directory
         self.name = name
@@ -80,7 +81,8 @@ class Hopwise:
         self.data = authority(config["listen"]["data"])
         self.admin = authority(config["listen"]["admin"])
         self.write(config)
-        self.process = self.start(wait)
+        if start:
+            self.process = self.start(wait)
 
     def start(self, wait: bool = True) -> Process:
         """Starts it (again)."""

@@ -14,6 +14,7 @@ class Process:
         command: Sequence[str],
         directory: Path,
         env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
@@ -25,6 +26,7 @@ class Process:
                 stderr=log,
                 cwd=directory,
                 env={**os.environ, **(env or {})},
+                pass_fds=pass_fds,
             )
 
     @property
