@@ -111,6 +111,7 @@ fn start(options: Options, sockets: Sockets, takes_over: bool) -> anyhow::Result
 
 /// Stops taking connections and waits for those that are open.
 async fn leave(sidecar: &Sidecar, end: End, signals: &mut Signals) {
+    let succeeded = matches!(end, End::Succeeded);
     match end {
         End::Told => {
             service_manager::stopping();
@@ -126,7 +127,13 @@ async fn leave(sidecar: &Sidecar, end: End, signals: &mut Signals) {
                 tracing::warn!("the drain deadline has passed with requests still running");
             }
         }
-        () = signals.ended() => tracing::warn!("ended by a second signal"),
+        () = async {
+            if succeeded {
+                // To it this is the first: whoever ends a service tells all of its processes.
+                signals.ended().await;
+            }
+            signals.ended().await;
+        } => tracing::warn!("ended by a second signal"),
     }
 }
 

@@ -98,6 +98,21 @@ def test_changes_under_load_lose_nothing(running: Hopwise) -> None:
     assert tally.failed == []
 
 
+def test_a_service_that_is_ended_while_it_changes_hands_answers_what_runs(
+    running: Hopwise,
+) -> None:
+    """A service manager tells all processes of a service to end, those that drain as well."""
+    with connect(running.data, CLIENT) as wire:
+        wire.send(request("POST", "/function/sleep?seconds=2"))
+        older = running.process
+        newer = successor(running, "newer", wait=False)
+        eventually(lambda: "draining" in older.output(), "the older one drains")
+        for process in (older, newer):
+            process.signal(signal.SIGTERM)
+        assert wire.response().status == 200
+        assert older.wait(20) == 0 and newer.wait(20) == 0
+
+
 def test_a_newer_process_may_have_more_or_fewer_workers(running: Hopwise) -> None:
     with under_load(running.data) as tally:
         for number, workers in enumerate((1, 5, 2)):
