@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rand_pcg::Pcg64;
@@ -30,6 +30,9 @@ use sockets::{Sockets, shared_out};
 
 /// Admin connections at once; operators are few.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
+
+/// How often the files of certificates are looked at.
+const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A sidecar with its threads.
 #[derive(Debug)]
@@ -191,14 +194,19 @@ fn sampler() -> Option<Sampler> {
     Sampler::new().inspect_err(warn).ok()
 }
 
-/// Samples the host and lets old measurements go, for as long as the sidecar runs.
+/// Samples the host, lets old measurements go, and follows certificates that are replaced, for as long as the sidecar runs.
 async fn keep_time(state: Arc<State>, mut sampler: Option<Sampler>) {
     let mut interval = tokio::time::interval(SAMPLE_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut looked, mut tried) = (Instant::now(), None);
     loop {
         interval.tick().await;
         if let Some(sampler) = &mut sampler {
             state.host_load.publish(sampler.sample());
+        }
+        if looked.elapsed() >= CERTIFICATES_INTERVAL {
+            looked = Instant::now();
+            tried = state.follow_certificates(tried);
         }
         let now = state.now();
         state.scheduler().tick(now);

@@ -82,8 +82,10 @@ pub struct Metrics {
     pub client_aborts: Count,
     /// Requests from which internal headers of a stranger were removed.
     pub stripped: Count,
-    /// Calls whose signature did not verify.
+    /// Calls of those who said that they were a peer, and could not prove it.
     pub peer_rejections: Count,
+    /// Encrypted connections that came to nothing.
+    pub tls_handshake_failures: Count,
     /// Accepted changes of configuration.
     pub config_reloads: Count,
     /// Refused changes of configuration.
@@ -150,7 +152,12 @@ impl Metrics {
             peer_rejections: registered(
                 to,
                 "peer_rejections",
-                "Calls whose signature did not verify",
+                "Calls of those who said that they were a peer, and could not prove it",
+            ),
+            tls_handshake_failures: registered(
+                to,
+                "tls_handshake_failures",
+                "Encrypted connections to this node that came to nothing",
             ),
             config_reloads: registered(to, "config_reloads", "Accepted changes of configuration"),
             config_reload_failures: registered(

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use rand_pcg::Pcg64;
 
-use crate::config::{Change, Snapshot};
+use crate::config::{Change, Digest, Snapshot};
 use crate::host_load::HostLoad;
 use crate::metrics::{Metrics, StepKind};
 use crate::problem::Problem;
@@ -265,6 +265,18 @@ impl State {
                 Err(self.refuse(vec![problem]))
             }
         }
+    }
+
+    /// Follows the files of certificates if others are in them now than in the configuration, and
+    /// than were `tried` last; answers with what was tried now.
+    pub fn follow_certificates(&self, tried: Option<Digest>) -> Option<Digest> {
+        let current = self.snapshot();
+        let found = current.tls.digest_of_files();
+        if found != current.tls.digest() && found != tried {
+            // A refusal is logged and counted where it happens, and tried once.
+            let _ = self.apply(&Change::Certificates);
+        }
+        found
     }
 
     fn refuse(&self, problems: Vec<Problem>) -> Vec<Problem> {

@@ -33,6 +33,7 @@ pub(super) fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
         ("timeouts", before.timeouts != next.timeouts),
         ("interception", before.interception != next.interception),
         ("peer key", before.peer_key != next.peer_key),
+        ("certificates", before.tls != next.tls),
         ("admin token", before.admin_token != next.admin_token),
     ];
     let named = named.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned());

@@ -266,8 +266,7 @@ fn without_body(response: Response<ResponseBody>) -> Response<ResponseBody> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::admit::Client;
-    use crate::proxy::admit::OWN_PATHS;
+    use crate::proxy::admit::{Client, OWN_PATHS, Transport};
 
     #[test]
     fn the_data_port_admits_exactly_the_paths_of_the_table() {
@@ -304,7 +303,7 @@ mod tests {
         ] {
             let route = find(path, port).unwrap();
             let address = ([192, 0, 2, 1], 1).into();
-            let client = Client::new(address, None, port);
+            let client = Client::new(address, None, port, Transport::Plain);
             let caller =
                 Caller { client, peer: None, is_peer: false, is_trusted, wants_report: false };
             let refused = route.permit(&caller, from_page).err();

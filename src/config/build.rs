@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::lines::PROBLEMS_MAX;
 use super::raw::Raw;
 use super::reader::Fault;
+use super::tls::{Endpoint, Files, Tls};
 use super::{Authority, Listen, Secret, Snapshot, WORKERS_MAX, checks, lines, parse, raw, secrets};
 use crate::problem::Problem;
 use crate::scheduling::Site;
@@ -29,11 +30,13 @@ pub(super) fn snapshot(
 ) -> Result<Snapshot, Vec<Problem>> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let document = parse::parse(text)?;
-    let (raw, mut problems) = raw::read(&document);
+    let (mut raw, mut problems) = raw::read(&document);
     let peer_key = raw
         .peer_key_file
         .and_then(|path| noted(secrets::read_file(path), "peers.key_file", &mut problems));
-    let has_token = raw.admin_token_file.is_some() || token.is_some();
+    let knows_operators = raw.admin_token_file.is_some()
+        || token.is_some()
+        || raw.tls.operators.as_ref().is_some_and(|files| files.ca.is_some());
     let admin_token = admin_token(&raw, token, &mut problems);
 
     let id = id_override.as_deref().or(raw.node_id);
@@ -41,13 +44,14 @@ pub(super) fn snapshot(
     let address = own.map(|own| &raw.nodes[own].spec.address);
     let listen = listen(&raw, address);
     let gateway = gateway(&raw, address);
-    problems.extend(checks::listen(&listen, has_token));
+    problems.extend(checks::listen(&listen, knows_operators));
     match own {
         Some(own) => problems.extend(checks::upstreams(&raw, own, &gateway, listen.data)),
         None => problems.push(checks::own_id(id, &raw.nodes)),
     }
     let offload = own.map(|own| raw.nodes[own].offload).unwrap_or_default();
     let policy = policy(&raw, offload);
+    let tls = tls(&mut raw, id, &mut problems);
     let specs: Vec<NodeSpec> = raw.nodes.into_iter().map(|node| node.spec).collect();
     let topology = topology(specs, previous, &mut problems);
     let site = topology.zip(id).and_then(|(topology, id)| {
@@ -65,6 +69,7 @@ pub(super) fn snapshot(
             limits: raw.limits,
             timeouts: raw.timeouts,
             peer_key,
+            tls,
             admin_token,
             interception: raw.interception,
             header_case: raw.header_case,
@@ -131,6 +136,21 @@ fn admin_token(
     }
     let secret = secrets::accept(token?.as_encoded_bytes()).and_then(secrets::accept_token);
     noted(secret, secrets::ADMIN_TOKEN_VARIABLE, problems)
+}
+
+/// What the files of certificates make, for the node `id`.
+fn tls(raw: &mut Raw<'_>, id: Option<&str>, problems: &mut Vec<Problem>) -> Tls {
+    if raw.tls.peers.is_some() {
+        problems.extend(checks::names_in_certificates(&raw.nodes));
+    }
+    let mut read = |files: Option<Files>, id: Option<&str>| -> Option<Arc<Endpoint>> {
+        files?.read(id, problems).map(Arc::new)
+    };
+    Tls {
+        clients: read(raw.tls.clients.take(), None),
+        peers: read(raw.tls.peers.take(), id),
+        operators: read(raw.tls.operators.take(), None),
+    }
 }
 
 /// The secret, or a problem without a value: that might be the secret by mistake.

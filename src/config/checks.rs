@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::raw::{Raw, RawNode, STAND_IN, THRESHOLD, above, soft_above_hard};
 use super::reader::plain;
-use super::{Authority, Listen};
+use super::{Authority, Listen, tls};
 use crate::problem::Problem;
 use crate::scheduling::policy::{Architecture, Mode, Thresholds};
 use crate::topology::{Role, Topology};
@@ -82,8 +82,21 @@ pub(super) fn own_id(id: Option<&str>, nodes: &[RawNode]) -> Problem {
     }
 }
 
+/// Which nodes no certificate can name.
+pub(super) fn names_in_certificates(nodes: &[RawNode]) -> Vec<Problem> {
+    let ids = nodes.iter().map(|node| node.spec.id.as_str()).enumerate();
+    ids.filter(|(_, id)| !tls::can_be_named(id))
+        .map(|(i, id)| {
+            let fault = "cannot be a DNS name, so no certificate can name the node";
+            let remedy = "use letters, digits, hyphens and dots, the hyphens not at an end, and \
+                          not digits alone after the last dot";
+            Problem::new(format!("topology[{i}].id"), id, fault, remedy)
+        })
+        .collect()
+}
+
 /// Why a sidecar cannot listen as `listen` says.
-pub(super) fn listen(listen: &Listen, has_token: bool) -> Vec<Problem> {
+pub(super) fn listen(listen: &Listen, knows_operators: bool) -> Vec<Problem> {
     let Listen { data, admin } = *listen;
     let mut problems = Vec::new();
     let overlap =
@@ -92,12 +105,12 @@ pub(super) fn listen(listen: &Listen, has_token: bool) -> Vec<Problem> {
         let fault = format!("overlaps listen.data = {data}");
         problems.push(Problem::new("listen.admin", admin, fault, "choose another port"));
     }
-    if !admin.ip().is_loopback() && !has_token {
+    if !admin.ip().is_loopback() && !knows_operators {
         problems.push(Problem::new(
             "listen.admin",
             admin,
-            "lets others than this machine steer the node, without a token",
-            "set admin.token_file or HOPWISE_ADMIN_TOKEN, or listen on 127.0.0.1",
+            "lets others than this machine steer the node, without a token or certificates",
+            "set admin.token_file, HOPWISE_ADMIN_TOKEN or admin.tls.ca_file, or listen on 127.0.0.1",
         ));
     }
     problems

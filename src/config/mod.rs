@@ -11,8 +11,10 @@ mod parse;
 mod raw;
 mod reader;
 mod secrets;
+mod tls;
 
 pub(crate) use lines::locate;
+pub use tls::{Digest, Endpoint, HTTP2, PEER_PROTOCOL, Tls, Trust, dns_names, names};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -50,6 +52,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// The key sidecars sign their calls with; without one, source addresses vouch.
     pub peer_key: Option<Secret>,
+    /// Certificates; where there is one for peers, it vouches for them in place of addresses.
+    pub tls: Tls,
     /// What callers from afar must show to see or steer this node.
     pub admin_token: Option<Secret>,
     /// Taking redirected connections; read once, at start.
@@ -171,6 +175,8 @@ pub enum Change {
     Mode(Mode),
     /// Other thresholds.
     Thresholds(ThresholdsPatch),
+    /// What is in the files of certificates now.
+    Certificates,
 }
 
 /// Thresholds to change; those left out stay.
@@ -201,7 +207,10 @@ impl Snapshot {
         let mut next = match change {
             Change::Text(text) => {
                 let token = secrets::token_variable();
-                build::snapshot(text, self.id_override.clone(), token, Some(&self.site.topology))?
+                let id = self.id_override.clone();
+                let mut next = build::snapshot(text, id, token, Some(&self.site.topology))?;
+                next.tls = next.tls.after(&self.tls)?;
+                next
             }
             Change::Mode(mode) => {
                 let mut next = self.clone();
@@ -213,6 +222,11 @@ impl Snapshot {
                 accept(checks::thresholds(&thresholds))?;
                 let mut next = self.clone();
                 next.site.policy.tail_ratio.thresholds = thresholds;
+                next
+            }
+            Change::Certificates => {
+                let mut next = self.clone();
+                next.tls = self.tls.read_again(self.site.node().id.as_str())?;
                 next
             }
         };
@@ -235,9 +249,11 @@ impl Snapshot {
         *authority == self.gateway || local || self.site.topology.nodes().iter().any(of_node)
     }
 
-    /// What is allowed but hardly meant: a mode whose deciders are not in the topology.
+    /// What is allowed but hardly meant: a mode whose deciders are not in the topology, or a
+    /// certificate that others do not take at this time.
     pub fn warnings(&self) -> Vec<Problem> {
-        checks::mode(self.site.policy.mode, &self.site.topology)
+        let mode = checks::mode(self.site.policy.mode, &self.site.topology);
+        mode.into_iter().chain(self.tls.warnings()).collect()
     }
 
     /// The keys that differ in `next` and take effect only when the process starts again.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 use super::reader::{Fault, Section, read_document};
+use super::tls::Files;
 use super::{
     Authority, FunctionRule, HeaderCase, Interception, Limits, Listen, Timeouts, WORKERS_MAX,
 };
@@ -73,9 +74,17 @@ pub(super) struct Raw<'a> {
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
     pub(super) peer_key_file: Option<&'a str>,
+    pub(super) tls: RawTls,
     pub(super) admin_token_file: Option<&'a str>,
     pub(super) interception: Option<Interception>,
     pub(super) header_case: HeaderCase,
+}
+
+/// Where certificates are kept, where they are.
+pub(super) struct RawTls {
+    pub(super) clients: Option<Files>,
+    pub(super) peers: Option<Files>,
+    pub(super) operators: Option<Files>,
 }
 
 /// A node as written, and when it offloads.
@@ -90,8 +99,15 @@ pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
         let mode = s.choice("architecture", &Mode::ALL, Mode::as_str);
         let tail_ratio = s.section("tail_scheduler", read_tail_scheduler);
         let (rule, adaptive, tail_ratio) = s.section("dynamic", |s| read_dynamic(s, tail_ratio));
-        let (data, admin) = s.section("listen", |s| {
-            (s.parsed("data", socket), s.parsed("admin", socket).unwrap_or(Listen::ADMIN_DEFAULT))
+        let (data, admin, clients) = s.section("listen", |s| {
+            let admin = s.parsed("admin", socket).unwrap_or(Listen::ADMIN_DEFAULT);
+            (s.parsed("data", socket), admin, read_tls(s, "listen.tls", Callers::Anyone))
+        });
+        let (peer_key_file, peers) = s.section("peers", |s| {
+            (s.secret_file("key_file"), read_tls(s, "peers.tls", Callers::Certified))
+        });
+        let (admin_token_file, operators) = s.section("admin", |s| {
+            (s.secret_file("token_file"), read_tls(s, "admin.tls", Callers::MayBeCertified))
         });
         Raw {
             mode: mode.unwrap_or(Mode::Dynamic),
@@ -115,8 +131,9 @@ pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
             workers: NonZeroUsize::new(s.whole("workers", 0, 1..=WORKERS_MAX)),
             limits: s.section("limits", read_limits),
             timeouts: s.section("timeouts", read_timeouts),
-            peer_key_file: s.section("peers", |s| s.secret_file("key_file")),
-            admin_token_file: s.section("admin", |s| s.secret_file("token_file")),
+            peer_key_file,
+            tls: RawTls { clients, peers, operators },
+            admin_token_file,
             interception: s.section("interception", read_interception),
             header_case: s
                 .choice("header_case", &HeaderCase::ALL, HeaderCase::as_str)
@@ -318,6 +335,43 @@ fn read_timeouts(s: &mut Section<'_>) -> Timeouts {
         drain: wait("drain_ms", default.drain, 0..=60 * MINUTE_MS),
         drain_idle: wait("drain_idle_ms", default.drain_idle, 0..=60 * MINUTE_MS),
     }
+}
+
+/// Whether callers show certificates too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Callers {
+    Anyone,
+    MayBeCertified,
+    Certified,
+}
+
+/// The files of certificates below `tls`; `path` is where that stands.
+fn read_tls(s: &mut Section<'_>, path: &'static str, callers: Callers) -> Option<Files> {
+    s.section("tls", |s| {
+        let certificate = s.text("certificate_file");
+        let key = s.secret_file("key_file");
+        let ca = if callers == Callers::Anyone { None } else { s.text("ca_file") };
+        if certificate.is_none() && key.is_none() && ca.is_none() {
+            return None;
+        }
+        for (name, remedy) in [
+            ("certificate_file", "name the PEM file of this node's certificate"),
+            ("key_file", "name the PEM file of the certificate's key"),
+        ] {
+            s.require(name, remedy);
+        }
+        if callers == Callers::Certified {
+            s.require("ca_file", "name the PEM file of the CA that issues the nodes' certificates");
+            ca?;
+        }
+        let ca = ca.map(str::to_owned);
+        Some(Files {
+            section: path,
+            certificate: certificate?.to_owned(),
+            key: key?.to_owned(),
+            ca,
+        })
+    })
 }
 
 fn read_interception(s: &mut Section<'_>) -> Option<Interception> {

@@ -28,16 +28,18 @@ pub(super) fn read_file(path: &str) -> Result<Secret, Fault> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| {
-            let remedy = "name a file that hopwise may read; relative paths start at its \
-                          working directory";
-            Fault::new(format!("cannot be read: {error}"), remedy)
-        })?;
+        .map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         let fault = format!("has more than {FILE_BYTES_MAX} bytes");
         return Err(Fault::new(fault, "name the file that holds the secret alone"));
     }
     accept(&bytes)
+}
+
+/// A file that cannot be read.
+pub(super) fn unreadable(error: &std::io::Error) -> Fault {
+    let remedy = "name a file that hopwise may read; relative paths start at its working directory";
+    Fault::new(format!("cannot be read: {error}"), remedy)
 }
 
 /// The secret `bytes`, without the white space around it, if it can be one.

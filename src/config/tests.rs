@@ -1,6 +1,7 @@
 //! The configuration as a whole; its parts have tests beside them.
 
 mod bad;
+mod certificates;
 mod changes;
 mod files;
 mod good;

@@ -2,16 +2,18 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tower::{Layer, Service};
 
-use crate::config::{Authority, Snapshot};
+use crate::config::{Authority, Endpoint, Snapshot};
 use crate::scheduling::FunctionName;
 use crate::state::State;
 
@@ -21,10 +23,15 @@ use super::headers;
 use super::peer::{self, PeerContext, Standing};
 use super::request_body::drain;
 use super::response_body::ResponseBody;
+use super::tls::Certified;
 
-/// The connection a request came on.
+/// The connection a request came on; all requests on it share it.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct Client(Rc<Connection>);
+
+/// What is known of the other end of a connection.
+#[derive(Debug)]
+pub struct Connection {
     /// The other end.
     pub address: SocketAddr,
     /// Where the client meant to connect to, on a connection that was redirected here.
@@ -33,13 +40,59 @@ pub struct Client {
     pub port: Port,
     /// Its address, as the next server is told.
     pub(super) forwarded_for: HeaderValue,
+    /// How it came.
+    pub(super) transport: Transport,
+}
+
+/// How bytes reach us.
+#[derive(Debug)]
+pub enum Transport {
+    /// As they are.
+    Plain,
+    /// Encrypted, from somebody unknown.
+    Encrypted,
+    /// Encrypted, from the holder of a certificate.
+    Certified(Certified),
 }
 
 impl Client {
     /// The client at `address`, who came in by `port`.
-    pub fn new(address: SocketAddr, original_destination: Option<Authority>, port: Port) -> Self {
+    pub fn new(
+        address: SocketAddr,
+        original_destination: Option<Authority>,
+        port: Port,
+        transport: Transport,
+    ) -> Self {
         let forwarded_for = headers::forwarded_for(address.ip());
-        Self { address, original_destination, port, forwarded_for }
+        Self(Rc::new(Connection { address, original_destination, port, forwarded_for, transport }))
+    }
+}
+
+impl Deref for Client {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl Connection {
+    /// How the client calls us.
+    pub(super) fn scheme(&self) -> &'static str {
+        match self.transport {
+            Transport::Plain => "http",
+            Transport::Encrypted | Transport::Certified(_) => "https",
+        }
+    }
+
+    /// The certificate of the other end, if `endpoint` trusts it still.
+    pub(super) fn certified_for(&self, endpoint: Option<&Arc<Endpoint>>) -> Option<&Certified> {
+        match &self.transport {
+            Transport::Certified(shown) => {
+                endpoint.is_some_and(|endpoint| shown.counts_for(endpoint)).then_some(shown)
+            }
+            Transport::Plain | Transport::Encrypted => None,
+        }
     }
 }
 
@@ -108,6 +161,9 @@ pub const OWN_PATHS: [&str; 8] = [
     "/update_threshold",
 ];
 
+/// The error of those who say that they are a peer, and are not.
+pub(super) const PEER_REJECTED: &str = "peer_rejected";
+
 const FUNCTION_PREFIX: &str = "/function/";
 const ASYNC_FUNCTION_PREFIX: &str = "/async-function/";
 
@@ -159,7 +215,13 @@ type Refusing = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infal
 fn refuse(refused: Refused, body: Incoming) -> Refusing {
     Box::pin(async move {
         drain(body).await;
-        Ok(refused.into_response())
+        let is_forged = refused.error == PEER_REJECTED;
+        let mut response = refused.into_response();
+        if is_forged {
+            // Whoever is a peer after all proves it anew on another connection.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     })
 }
 
@@ -190,24 +252,21 @@ impl Admit {
     ) -> Result<Caller, Refused> {
         let headers = request.headers();
         let address = self.client.address.ip();
-        let standing = peer::standing(snapshot, request.method(), request.uri(), headers, address);
+        let standing = peer::standing(snapshot, request, &self.client);
         let peer = match standing {
             Standing::Peer => peer::read(snapshot, headers).map_err(|name| {
                 bad_request(format!("the header {name} makes no sense; see the wire contract"))
             })?,
             Standing::Stranger => None,
-            Standing::Forged => {
+            Standing::Forged(why) => {
                 self.state.metrics.peer_rejections.inc();
-                tracing::debug!(from = %address, "a signature does not verify");
-                return Err(Refused::new(
-                    StatusCode::FORBIDDEN,
-                    "peer_rejected",
-                    "the signature does not verify; give all nodes the same peers.key_file and \
-                     clocks that agree to five minutes",
-                ));
+                tracing::debug!(from = %address, why, "not taken for a peer");
+                return Err(Refused::new(StatusCode::FORBIDDEN, PEER_REJECTED, why));
             }
         };
-        let is_trusted = is_loopback(address) || shows_token(snapshot, headers);
+        let is_trusted = is_loopback(address)
+            || shows_token(snapshot, headers)
+            || shows_certificate(snapshot, &self.client);
         let asks = headers.contains_key(peer::EXPLAIN);
         let is_peer = standing == Standing::Peer;
         let wants_report = peer.is_some() || (asks && (is_trusted || is_peer));
@@ -218,6 +277,12 @@ impl Admit {
 /// Whether an address is this host's own.
 pub fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
+}
+
+/// Whether the caller is known as an operator by its certificate.
+fn shows_certificate(snapshot: &Snapshot, client: &Client) -> bool {
+    let operators = snapshot.tls.operators.as_ref();
+    client.port == Port::Admin && client.certified_for(operators).is_some()
 }
 
 /// Whether the request carries the admin token.

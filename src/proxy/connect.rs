@@ -1,14 +1,20 @@
 //! New connections upstream: where from, how marked, and when they are given up.
 
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::config::{Authority, Timeouts};
+use crate::config::{Authority, Endpoint, Snapshot, Timeouts};
+use crate::topology::{Node, NodeId};
+
+use super::io::{Stream, UpstreamIo};
+use super::tls;
 
 /// A server that has not acknowledged data for this many connect timeouts is gone.
 const SILENCE_FACTOR: u32 = 2;
@@ -17,12 +23,64 @@ const SILENCE_FACTOR: u32 = 2;
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
 
 /// Where a request is sent, and from which address.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Destination {
     /// The gateway or sidecar.
     pub(super) authority: Authority,
     /// The local address to call from, by which peers know a node that has no key.
     pub(super) from: Option<IpAddr>,
+    /// The sidecar that has to prove itself there.
+    pub(super) peer: Option<Peer>,
+}
+
+/// A sidecar, and how it is told from others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Peer {
+    node: NodeId,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Hash for Destination {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Who has to be there differs only from one configuration to the next.
+        self.authority.hash(state);
+        self.from.hash(state);
+    }
+}
+
+impl Destination {
+    /// A gateway, or whatever else needs to prove nothing.
+    pub(super) fn anyone(authority: Authority) -> Self {
+        Self { authority, from: None, peer: None }
+    }
+
+    /// The sidecar of `node`, called from the address `from`.
+    pub(super) fn peer(snapshot: &Snapshot, node: &Node, from: Option<IpAddr>) -> Self {
+        let authority = Authority { host: Arc::clone(&node.address.host), port: node.address.port };
+        let endpoint = snapshot.tls.peers.as_ref();
+        let peer =
+            endpoint.map(|endpoint| Peer { node: node.id.clone(), endpoint: Arc::clone(endpoint) });
+        Self { authority, from, peer }
+    }
+}
+
+/// A connection to `destination` that carries HTTP, encrypted where whoever is there has to prove
+/// itself, within twice [`Timeouts::connect`].
+pub(super) async fn open_http(
+    destination: &Destination,
+    mark: Option<u32>,
+    timeouts: &Timeouts,
+) -> io::Result<UpstreamIo> {
+    let stream = open(destination, mark, timeouts).await?;
+    let stream = match &destination.peer {
+        None => Stream::Plain(stream),
+        // On the heap: a handshake is large and rare.
+        Some(Peer { node, endpoint }) => {
+            let shaking = Box::pin(tls::open(stream, endpoint, node.as_str()));
+            timeout(timeouts.connect, shaking).await.map_err(|_| too_late())??
+        }
+    };
+    Ok(UpstreamIo::new(stream))
 }
 
 /// A connection to `destination`, within [`Timeouts::connect`].
@@ -33,11 +91,15 @@ pub(super) async fn open(
 ) -> io::Result<TcpStream> {
     let stream = timeout(timeouts.connect, try_addresses(destination, mark))
         .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))??;
+        .map_err(|_| too_late())??;
     let socket = SockRef::from(&stream);
     socket.set_tcp_user_timeout(Some(timeouts.connect * SILENCE_FACTOR))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
     Ok(stream)
+}
+
+fn too_late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no connection in time")
 }
 
 async fn try_addresses(destination: &Destination, mark: Option<u32>) -> io::Result<TcpStream> {

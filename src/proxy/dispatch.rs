@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
-use crate::config::{Authority, Snapshot};
+use crate::config::Snapshot;
 use crate::scheduling::FunctionName;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step};
@@ -138,7 +138,7 @@ async fn pass(
     prepared: Prepared,
 ) -> Response<ResponseBody> {
     let authority = client.original_destination.as_ref().unwrap_or(&snapshot.gateway);
-    let destination = Destination { authority: authority.clone(), from: None };
+    let destination = Destination::anyone(authority.clone());
     let Prepared { outbound, upgrade, internal } = prepared;
     if internal {
         context.state.metrics.stripped.inc();
@@ -342,7 +342,7 @@ impl Placing<'_> {
                 // It was addressed to a peer before.
                 peer::remove(headers);
             }
-            return Destination { authority: self.call.snapshot.gateway.clone(), from: None };
+            return Destination::anyone(self.call.snapshot.gateway.clone());
         }
         let node = site.topology.node(target);
         let onward = Onward {
@@ -361,8 +361,7 @@ impl Placing<'_> {
             headers,
             &onward,
         );
-        let authority = Authority { host: Arc::clone(&node.address.host), port: node.address.port };
-        Destination { authority, from: self.context.call_peers_from }
+        Destination::peer(&self.call.snapshot, node, self.context.call_peers_from)
     }
 
     fn answer(

@@ -1,4 +1,4 @@
-//! The upstream side of a connection, which tells a close from a refusal.
+//! The bytes of a connection, encrypted or not; the upstream side tells a close from a refusal.
 
 use std::io;
 use std::pin::Pin;
@@ -7,18 +7,75 @@ use std::task::{Context, Poll, ready};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
 
-/// A TCP stream whose end of input is an error where the peer has refused what we sent.
+/// A connection. What encryption needs is on the heap, so that plain ones do not grow by it.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Encrypted(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Encrypted(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Encrypted(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Encrypted(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A stream whose end of input is an error where the peer has refused what we sent.
 ///
 /// When a server closes an idle connection just as a request is on its way, its kernel answers
 /// that request with RST: nobody has read all of it, so it is sent elsewhere. But the FIN came
 /// first, so a plain read reports an orderly end, which may as well mean that the server read the
 /// request and died over it. The socket's pending error tells the two apart.
 #[derive(Debug)]
-pub(super) struct UpstreamIo(TcpStream);
+pub(super) struct UpstreamIo(Stream);
 
 impl UpstreamIo {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         Self(stream)
     }
 }
@@ -30,14 +87,16 @@ impl AsyncRead for UpstreamIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.0).poll_read(cx, buf))?;
-        if buf.filled().len() == before
-            && buf.remaining() > 0
-            && let Ok(Some(refused)) = SockRef::from(&self.0).take_error()
-        {
+        let read = ready!(Pin::new(&mut self.0).poll_read(cx, buf));
+        let ended = match &read {
+            Ok(()) => buf.filled().len() == before && buf.remaining() > 0,
+            // How TLS tells an end that was not announced.
+            Err(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+        };
+        if ended && let Ok(Some(refused)) = SockRef::from(self.0.tcp()).take_error() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, refused)));
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(read)
     }
 }
 
@@ -56,5 +115,15 @@ impl AsyncWrite for UpstreamIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_connection_does_not_grow_by_encryption() {
+        assert_eq!(size_of::<Stream>(), size_of::<TcpStream>());
     }
 }

@@ -15,15 +15,18 @@ use hyper_util::server::conn::auto::Builder;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
 use tower::Service;
 
 use crate::config::{Authority, HeaderCase, Snapshot};
+use crate::state::State;
 
-use super::admit::{Admitted, Client, Port};
+use super::admit::{Admitted, Client, Port, Transport};
 use super::drain::{Exit, Leaving};
 use super::in_place::InPlace;
+use super::io::Stream;
 use super::response_body::ResponseBody;
-use super::{Context, stack};
+use super::{Context, stack, tls};
 
 const BACKLOG: i32 = 4096;
 
@@ -174,11 +177,13 @@ where
             });
             return;
         }
-        let client = Client::new(address, original_destination, self.port);
-        let service = InPlace::new(stack(&self.context, client, self.api.clone()));
+        let (context, api, port) = (Rc::clone(&self.context), self.api.clone(), self.port);
         tokio::task::spawn_local(async move {
-            let spoken = leaving.before_closing(builder_for(&stream, &snapshot)).await;
-            if let Some((builder, version)) = spoken.flatten() {
+            let begun = begin(stream, &state, &snapshot, port);
+            let begun = leaving.before_closing(begun).await;
+            if let Some(Begun { builder, version, stream, transport }) = begun.flatten() {
+                let client = Client::new(address, original_destination, port, transport);
+                let service = InPlace::new(stack(&context, client, api));
                 let io = TokioIo::new(stream);
                 let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
                 if let Err(error) = leaving.watch(connection, version).await {
@@ -191,33 +196,78 @@ where
     }
 }
 
-/// The builder for the protocol that a client begins to speak; none if it says too little in time.
-///
-/// The builder could tell by itself, but would wait for ever for a client that says nothing.
-async fn builder_for(
-    stream: &TcpStream,
-    snapshot: &Snapshot,
-) -> Option<(Builder<LocalExecutor>, Version)> {
-    const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// A connection on which a client has begun to speak.
+struct Begun {
+    builder: Builder<LocalExecutor>,
+    version: Version,
+    stream: Stream,
+    transport: Transport,
+}
+
+/// What a client begins to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    Http1,
+    Http2,
+    Tls,
+}
+
+/// The connection with the builder for what the client begins to speak; none if it says too little
+/// in time.
+async fn begin(stream: TcpStream, state: &State, snapshot: &Snapshot, port: Port) -> Option<Begun> {
     let within = snapshot.timeouts.request_header;
-    let speaks_http2 = tokio::time::timeout(within, async {
-        let mut begun = [0; PREFACE.len()];
-        loop {
-            let length = stream.peek(&mut begun).await.ok().filter(|&length| length > 0)?;
-            if begun[..length] != PREFACE[..length] {
-                return Some(false);
+    let takes_tls = tls::is_spoken(&snapshot.tls, port);
+    let plain = |stream| (Stream::Plain(stream), Transport::Plain);
+    let ((stream, transport), http2) =
+        match timeout(within, spoken(&stream, takes_tls)).await.ok()?? {
+            Spoken::Http1 => (plain(stream), false),
+            Spoken::Http2 => (plain(stream), true),
+            Spoken::Tls => {
+                // On the heap: a handshake is large, and most connections have none.
+                let taking = Box::pin(tls::take(stream, &snapshot.tls, port));
+                let taken = match timeout(within, taking).await.unwrap_or_else(|_| Err(late())) {
+                    Ok(taken) => taken,
+                    Err(error) => {
+                        state.metrics.tls_handshake_failures.inc();
+                        tracing::debug!(%error, "no TLS with a client");
+                        return None;
+                    }
+                };
+                let transport = taken.certified.map_or(Transport::Encrypted, Transport::Certified);
+                ((taken.stream, transport), taken.speaks_http2)
             }
-            if length == PREFACE.len() {
-                return Some(true);
-            }
-            // What is there stays readable, so waiting for more is waiting for time to pass.
-            tokio::time::sleep(PEEK_PAUSE).await;
-        }
-    });
+        };
     let builder = builder(snapshot);
-    match speaks_http2.await.ok()?? {
-        true => Some((builder.http2_only(), Version::HTTP_2)),
-        false => Some((builder.http1_only(), Version::HTTP_11)),
+    let (builder, version) = if http2 {
+        (builder.http2_only(), Version::HTTP_2)
+    } else {
+        (builder.http1_only(), Version::HTTP_11)
+    };
+    Some(Begun { builder, version, stream, transport })
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long")
+}
+
+/// What the client begins to speak, by its first bytes, which stay to be read.
+///
+/// The builder could tell HTTP/1 from HTTP/2 by itself, but would wait for ever for a client that
+/// says nothing.
+async fn spoken(stream: &TcpStream, takes_tls: bool) -> Option<Spoken> {
+    const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut begun = [0; PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut begun).await.ok().filter(|&length| length > 0)?;
+        if begun[..length] != PREFACE[..length] {
+            let tls = takes_tls && begun[0] == tls::FIRST_BYTE;
+            return Some(if tls { Spoken::Tls } else { Spoken::Http1 });
+        }
+        if length == PREFACE.len() {
+            return Some(Spoken::Http2);
+        }
+        // What is there stays readable, so waiting for more is waiting for time to pass.
+        tokio::time::sleep(PEEK_PAUSE).await;
     }
 }
 

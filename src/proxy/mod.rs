@@ -24,6 +24,7 @@ pub mod request_body;
 pub mod response_body;
 mod saved;
 mod split;
+mod tls;
 mod tunnel;
 mod upstream;
 
@@ -82,10 +83,12 @@ impl Context {
     }
 }
 
-/// This node's own address, where it is one of this host: without a key, peers know it by that.
+/// This node's own address, where it is one of this host: without key and certificate, peers know it
+/// by that.
 fn source_address(state: &State) -> Option<IpAddr> {
     let snapshot = state.snapshot();
     let own: IpAddr = snapshot.site.node().address.host.parse().ok()?;
-    let usable = snapshot.peer_key.is_none() && std::net::TcpListener::bind((own, 0)).is_ok();
+    let vouches = snapshot.peer_key.is_none() && snapshot.tls.peers.is_none();
+    let usable = vouches && std::net::TcpListener::bind((own, 0)).is_ok();
     usable.then_some(own)
 }

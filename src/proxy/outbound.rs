@@ -43,7 +43,7 @@ pub(crate) fn prepare(mut head: Parts, body: RequestBody, client: &Client) -> Pr
         let target = head.uri.path_and_query().cloned();
         head.uri = target.map_or_else(|| Uri::from_static("/"), Uri::from);
     }
-    append_forwarded(&mut head.headers, &client.forwarded_for, "http");
+    append_forwarded(&mut head.headers, &client.forwarded_for, client.scheme());
     head.version = http::Version::HTTP_11;
     let expects_continue = !body.is_end_stream()
         && head

@@ -1,11 +1,10 @@
 //! What sidecars tell each other, and how they know each other.
 
-use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Uri};
+use http::{Method, Request, Uri};
 use sha2::Sha256;
 
 use crate::config::{Secret, Snapshot};
@@ -14,7 +13,9 @@ use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::Stage;
 use crate::topology::NodeIndex;
 
+use super::admit::{Client, Port, Transport};
 use super::load_field;
+use super::tls::Certified;
 
 pub(crate) const HOP: HeaderName = HeaderName::from_static("hopwise-hop");
 pub(crate) const VIA: HeaderName = HeaderName::from_static("hopwise-via");
@@ -38,8 +39,8 @@ pub(super) enum Standing {
     Peer,
     /// Anyone else: internal headers do not count.
     Stranger,
-    /// Somebody whose signature does not verify.
-    Forged,
+    /// Somebody who says that they are a sidecar and cannot prove it; what is wrong, with its remedy.
+    Forged(&'static str),
 }
 
 /// What a peer says of an invocation it sends.
@@ -62,15 +63,15 @@ pub(crate) struct PeerContext {
 }
 
 /// Whether the sender of a request is a peer.
-pub(super) fn standing(
-    snapshot: &Snapshot,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    from: IpAddr,
-) -> Standing {
+pub(super) fn standing<B>(snapshot: &Snapshot, request: &Request<B>, client: &Client) -> Standing {
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    if let (Transport::Certified(shown), Port::Data) = (&client.transport, client.port) {
+        return certified_standing(snapshot, shown, headers);
+    }
     let Some(key) = &snapshot.peer_key else {
-        let known = snapshot.peer_addresses.binary_search(&from.to_canonical()).is_ok();
+        // Where there are certificates, an address vouches for nobody.
+        let known = snapshot.tls.peers.is_none()
+            && snapshot.peer_addresses.binary_search(&client.address.ip().to_canonical()).is_ok();
         return if known { Standing::Peer } else { Standing::Stranger };
     };
     match headers.get(&SIGNATURE) {
@@ -78,8 +79,34 @@ pub(super) fn standing(
         Some(signature) if verify(key, method, uri, headers, signature, unix_now()) => {
             Standing::Peer
         }
-        Some(_) => Standing::Forged,
+        Some(_) => Standing::Forged(
+            "the signature does not verify; give all nodes the same peers.key_file and clocks that \
+             agree to five minutes",
+        ),
     }
+}
+
+/// The standing of whoever `shown` is the certificate of: it speaks for the nodes it names alone.
+fn certified_standing(snapshot: &Snapshot, shown: &Certified, headers: &HeaderMap) -> Standing {
+    let speaks = [&HOP, &VIA, &STAGE].into_iter().any(|name| headers.contains_key(name));
+    if !snapshot.tls.peers.as_ref().is_some_and(|endpoint| shown.counts_for(endpoint)) {
+        return if speaks {
+            Standing::Forged("the certificate does not count any more; renew it, or call again")
+        } else {
+            Standing::Stranger
+        };
+    }
+    if !shown.names_one_of(&snapshot.site.topology) {
+        return Standing::Stranger;
+    }
+    let via = headers.get(&VIA).and_then(|via| via.to_str().ok()).unwrap_or_default();
+    if speaks && !passed(via).last().is_some_and(|sender| shown.names(sender)) {
+        return Standing::Forged(
+            "the certificate names another node than the one that sent this; give each node a \
+             certificate whose subjectAltName is its id",
+        );
+    }
+    Standing::Peer
 }
 
 /// What the headers of a peer's request say, or the name of the one that makes no sense.

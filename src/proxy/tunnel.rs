@@ -34,7 +34,7 @@ impl Context {
     pub(super) async fn relay(&self, mut client: TcpStream, destination: Authority) {
         let _held = self.tunnels.clone();
         let timeouts = self.state.snapshot().timeouts;
-        let destination = Destination { authority: destination, from: None };
+        let destination = Destination::anyone(destination);
         match self.upstreams.open(&destination, &timeouts).await {
             Ok(mut upstream) => {
                 let ended = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;

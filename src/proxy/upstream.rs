@@ -20,7 +20,6 @@ use crate::scheduling::route::Outcome;
 use crate::state::State;
 
 use super::connect::{self, Destination};
-use super::io::UpstreamIo;
 use super::patience::Patience;
 use super::peer;
 use super::request_body::{Gate, Passage, Replay, RequestBody};
@@ -209,13 +208,13 @@ impl Upstreams {
 
     async fn connect(&self, pool: Rc<Pool>, snapshot: &Snapshot) -> io::Result<Lease> {
         let Snapshot { limits, timeouts, header_case, .. } = snapshot;
-        let stream = self.open(&pool.destination, timeouts).await?;
+        let stream = connect::open_http(&pool.destination, self.mark, timeouts).await?;
         let handshake = Builder::new()
             .preserve_header_case(*header_case == HeaderCase::Preserve)
             .title_case_headers(*header_case == HeaderCase::Proper)
             .max_headers(limits.headers)
             .writev(false)
-            .handshake(TokioIo::new(UpstreamIo::new(stream)));
+            .handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         self.state.metrics.upstream_connects.inc();
         let home = Rc::downgrade(&pool);

@@ -218,6 +218,7 @@ pub(super) enum ChangeLine {
     Mode(String),
     /// In the order of [`ThresholdsPatch`].
     Thresholds([Option<f64>; 4]),
+    Certificates,
 }
 
 impl ChangeLine {
@@ -229,6 +230,7 @@ impl ChangeLine {
                 let ThresholdsPatch { soft_d2f, hard_d2f, soft_f2c, hard_f2c } = *patch;
                 Self::Thresholds([soft_d2f, hard_d2f, soft_f2c, hard_f2c])
             }
+            Change::Certificates => Self::Certificates,
         }
     }
 
@@ -240,6 +242,7 @@ impl ChangeLine {
             Self::Thresholds([soft_d2f, hard_d2f, soft_f2c, hard_f2c]) => {
                 Change::Thresholds(ThresholdsPatch { soft_d2f, hard_d2f, soft_f2c, hard_f2c })
             }
+            Self::Certificates => Change::Certificates,
         })
     }
 }
