@@ -38,10 +38,13 @@ class Cluster:
         directory: Path,
         architecture: str = "decentralized",
         offload: Config | None = None,
+        own: dict[str, Config] | None = None,
         **changes: Any,
     ) -> None:
+        """`changes` are everyone's, `own` those of single nodes."""
         directory.mkdir()
         self.directory = directory
+        self.own = own or {}
         self.nodes: dict[str, Hopwise] = {}
         self.gateways: dict[str, Origin] = {}
         topology = []
@@ -81,7 +84,7 @@ class Cluster:
             "gateway": f"{host}:{entry['gateway_port']}",
             "workers": 1,
         }
-        return copy.deepcopy({**self.common, **own, **changes})
+        return copy.deepcopy({**self.common, **own, **self.own.get(node, {}), **changes})
 
     def stop(self) -> None:
         for node in self.nodes.values():

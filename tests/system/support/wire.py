@@ -145,6 +145,13 @@ class Wire:
         except ConnectionResetError:
             return True
 
+    def is_closed_or_alerted(self) -> bool:
+        """Whether the other end has given up, after no more than a TLS alert."""
+        try:
+            return self.rest()[:1] in (b"", b"\x15")
+        except ConnectionResetError:
+            return True
+
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
