@@ -1,5 +1,6 @@
 //! What comes in: checked against RFC 9110 and 9112, and told apart by who calls and for what.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
@@ -23,6 +24,7 @@ use super::headers;
 use super::peer::{self, PeerContext, Standing};
 use super::request_body::drain;
 use super::response_body::ResponseBody;
+use super::signature::Session;
 use super::tls::Certified;
 
 /// The connection a request came on; all requests on it share it.
@@ -42,6 +44,8 @@ pub struct Connection {
     pub(super) forwarded_for: HeaderValue,
     /// How it came.
     pub(super) transport: Transport,
+    /// What checks the signatures of a peer that has greeted us.
+    pub(super) session: RefCell<Option<Box<Session>>>,
 }
 
 /// How bytes reach us.
@@ -64,7 +68,15 @@ impl Client {
         transport: Transport,
     ) -> Self {
         let forwarded_for = headers::forwarded_for(address.ip());
-        Self(Rc::new(Connection { address, original_destination, port, forwarded_for, transport }))
+        let session = RefCell::default();
+        Self(Rc::new(Connection {
+            address,
+            original_destination,
+            port,
+            forwarded_for,
+            transport,
+            session,
+        }))
     }
 }
 
@@ -204,7 +216,7 @@ where
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         match self.admit.admit(request) {
             Ok(admitted) => Either::One { future: self.inner.call(admitted) },
-            Err((refused, body)) => Either::Other { future: refuse(refused, body) },
+            Err((answer, body)) => Either::Other { future: refuse(answer, body) },
         }
     }
 }
@@ -212,29 +224,59 @@ where
 /// A refusal on its way; boxed, since refusals are rare.
 type Refusing = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>>>>;
 
-fn refuse(refused: Refused, body: Incoming) -> Refusing {
+/// What is answered without being served.
+enum Unserved {
+    Refused(Refused),
+    /// A greeting, with this signature.
+    Greeted(HeaderValue),
+}
+
+impl From<Refused> for Unserved {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+fn refuse(unserved: Unserved, body: Incoming) -> Refusing {
     Box::pin(async move {
         drain(body).await;
-        let is_forged = refused.error == PEER_REJECTED;
-        let mut response = refused.into_response();
-        if is_forged {
-            // Whoever is a peer after all proves it anew on another connection.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        Ok(response)
+        Ok(match unserved {
+            Unserved::Refused(refused) => {
+                let is_forged = refused.error == PEER_REJECTED;
+                let mut response = refused.into_response();
+                if is_forged {
+                    // Whoever is a peer after all proves it anew on another connection.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
+            Unserved::Greeted(signature) => {
+                let mut response = Response::new(ResponseBody::full(""));
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                response.headers_mut().insert(peer::SIGNATURE, signature);
+                response
+            }
+        })
     })
 }
 
 impl Admit {
-    fn admit(&self, request: Request<Incoming>) -> Result<Admitted, (Refused, Incoming)> {
+    fn admit(&self, request: Request<Incoming>) -> Result<Admitted, (Unserved, Incoming)> {
         let snapshot = self.state.snapshot();
-        let checked = check_message(&request)
-            .and_then(|()| self.route(request.uri()))
-            .and_then(|route| Ok((route, self.identify(&snapshot, &request)?)));
-        match checked {
+        match self.examine(&snapshot, &request) {
             Ok((route, caller)) => Ok(Admitted { request, snapshot, caller, route }),
-            Err(refused) => Err((refused, request.into_body())),
+            Err(unserved) => Err((unserved, request.into_body())),
         }
+    }
+
+    fn examine(
+        &self,
+        snapshot: &Snapshot,
+        request: &Request<Incoming>,
+    ) -> Result<(Route, Caller), Unserved> {
+        check_message(request)?;
+        let route = self.route(request.uri())?;
+        Ok((route, self.identify(snapshot, request)?))
     }
 
     fn route(&self, uri: &Uri) -> Result<Route, Refused> {
@@ -249,26 +291,27 @@ impl Admit {
         &self,
         snapshot: &Snapshot,
         request: &Request<Incoming>,
-    ) -> Result<Caller, Refused> {
+    ) -> Result<Caller, Unserved> {
         let headers = request.headers();
         let address = self.client.address.ip();
         let standing = peer::standing(snapshot, request, &self.client);
+        let is_peer = standing == Standing::Peer;
         let peer = match standing {
             Standing::Peer => peer::read(snapshot, headers).map_err(|name| {
                 bad_request(format!("the header {name} makes no sense; see the wire contract"))
             })?,
             Standing::Stranger => None,
+            Standing::Greets(signature) => return Err(Unserved::Greeted(signature)),
             Standing::Forged(why) => {
                 self.state.metrics.peer_rejections.inc();
                 tracing::debug!(from = %address, why, "not taken for a peer");
-                return Err(Refused::new(StatusCode::FORBIDDEN, PEER_REJECTED, why));
+                return Err(Refused::new(StatusCode::FORBIDDEN, PEER_REJECTED, why).into());
             }
         };
         let is_trusted = is_loopback(address)
             || shows_token(snapshot, headers)
             || shows_certificate(snapshot, &self.client);
         let asks = headers.contains_key(peer::EXPLAIN);
-        let is_peer = standing == Standing::Peer;
         let wants_report = peer.is_some() || (asks && (is_trusted || is_peer));
         Ok(Caller { client: self.client.clone(), peer, is_peer, is_trusted, wants_report })
     }

@@ -6,14 +6,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::client::conn::http1::SendRequest;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::config::{Authority, Endpoint, Snapshot, Timeouts};
+use crate::config::{Authority, Endpoint, Secret, Snapshot, Timeouts};
 use crate::topology::{Node, NodeId};
 
 use super::io::{Stream, UpstreamIo};
+use super::request_body::RequestBody;
+use super::signature::{self, Session};
 use super::tls;
 
 /// A server that has not acknowledged data for this many connect timeouts is gone.
@@ -36,8 +39,15 @@ pub(super) struct Destination {
 /// A sidecar, and how it is told from others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Peer {
-    node: NodeId,
-    endpoint: Arc<Endpoint>,
+    pub(super) node: NodeId,
+    pub(super) proof: Proof,
+}
+
+/// By what a sidecar proves that it is the one that is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Proof {
+    Certificate(Arc<Endpoint>),
+    Key(Secret),
 }
 
 impl Hash for Destination {
@@ -57,9 +67,12 @@ impl Destination {
     /// The sidecar of `node`, called from the address `from`.
     pub(super) fn peer(snapshot: &Snapshot, node: &Node, from: Option<IpAddr>) -> Self {
         let authority = Authority { host: Arc::clone(&node.address.host), port: node.address.port };
-        let endpoint = snapshot.tls.peers.as_ref();
-        let peer =
-            endpoint.map(|endpoint| Peer { node: node.id.clone(), endpoint: Arc::clone(endpoint) });
+        let proof = match (&snapshot.tls.peers, &snapshot.peer_key) {
+            (Some(endpoint), _) => Some(Proof::Certificate(Arc::clone(endpoint))),
+            (None, Some(key)) => Some(Proof::Key(key.clone())),
+            (None, None) => None,
+        };
+        let peer = proof.map(|proof| Peer { node: node.id.clone(), proof });
         Self { authority, from, peer }
     }
 }
@@ -73,14 +86,26 @@ pub(super) async fn open_http(
 ) -> io::Result<UpstreamIo> {
     let stream = open(destination, mark, timeouts).await?;
     let stream = match &destination.peer {
-        None => Stream::Plain(stream),
         // On the heap: a handshake is large and rare.
-        Some(Peer { node, endpoint }) => {
+        Some(Peer { node, proof: Proof::Certificate(endpoint) }) => {
             let shaking = Box::pin(tls::open(stream, endpoint, node.as_str()));
             timeout(timeouts.connect, shaking).await.map_err(|_| too_late())??
         }
+        Some(Peer { proof: Proof::Key(_), .. }) | None => Stream::Plain(stream),
     };
     Ok(UpstreamIo::new(stream))
+}
+
+/// The session that begins on a new connection to `destination`, where it has to prove itself by the
+/// shared key, within [`Timeouts::connect`].
+pub(super) async fn greet(
+    destination: &Destination,
+    sender: &mut SendRequest<RequestBody>,
+    timeouts: &Timeouts,
+) -> io::Result<Option<Box<Session>>> {
+    let Some(Peer { node, proof: Proof::Key(key) }) = &destination.peer else { return Ok(None) };
+    let greeting = Box::pin(signature::greet(sender, &destination.authority, key, node.as_str()));
+    timeout(timeouts.connect, greeting).await.map_err(|_| too_late())?.map(Some)
 }
 
 /// A connection to `destination`, within [`Timeouts::connect`].

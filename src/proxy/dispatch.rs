@@ -354,13 +354,7 @@ impl Placing<'_> {
             deadline: left,
             to: node.id.as_str(),
         };
-        peer::write(
-            &self.call.snapshot,
-            &outbound.head.method,
-            &outbound.head.uri,
-            headers,
-            &onward,
-        );
+        peer::write(&self.call.snapshot, headers, &onward);
         Destination::peer(&self.call.snapshot, node, self.context.call_peers_from)
     }
 

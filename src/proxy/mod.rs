@@ -23,6 +23,7 @@ mod report;
 pub mod request_body;
 pub mod response_body;
 mod saved;
+pub mod signature;
 mod split;
 mod tls;
 mod tunnel;

@@ -1,13 +1,11 @@
 //! What sidecars tell each other, and how they know each other.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Uri};
-use sha2::Sha256;
+use http::Request;
+use http::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 
-use crate::config::{Secret, Snapshot};
+use crate::config::Snapshot;
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::Stage;
@@ -15,6 +13,7 @@ use crate::topology::NodeIndex;
 
 use super::admit::{Client, Port, Transport};
 use super::load_field;
+use super::signature;
 use super::tls::Certified;
 
 pub(crate) const HOP: HeaderName = HeaderName::from_static("hopwise-hop");
@@ -29,16 +28,15 @@ pub(crate) const LOAD: HeaderName = HeaderName::from_static("hopwise-load");
 /// On an answer that a sidecar gives instead of running the invocation; names the error.
 pub(crate) const REFUSAL: HeaderName = HeaderName::from_static("hopwise-refusal");
 
-/// How far apart the clocks of two nodes may be for a signature to count.
-pub(crate) const CLOCK_SKEW_MAX: Duration = Duration::from_secs(300);
-
 /// Who sent a request, as far as the headers between sidecars are concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
     /// A sidecar of this topology.
     Peer,
     /// Anyone else: internal headers do not count.
     Stranger,
+    /// Somebody who wants to be known as a sidecar, and what to answer.
+    Greets(HeaderValue),
     /// Somebody who says that they are a sidecar and cannot prove it; what is wrong, with its remedy.
     Forged(&'static str),
 }
@@ -64,7 +62,7 @@ pub(crate) struct PeerContext {
 
 /// Whether the sender of a request is a peer.
 pub(super) fn standing<B>(snapshot: &Snapshot, request: &Request<B>, client: &Client) -> Standing {
-    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let headers = request.headers();
     if let (Transport::Certified(shown), Port::Data) = (&client.transport, client.port) {
         return certified_standing(snapshot, shown, headers);
     }
@@ -74,16 +72,26 @@ pub(super) fn standing<B>(snapshot: &Snapshot, request: &Request<B>, client: &Cl
             && snapshot.peer_addresses.binary_search(&client.address.ip().to_canonical()).is_ok();
         return if known { Standing::Peer } else { Standing::Stranger };
     };
-    match headers.get(&SIGNATURE) {
-        None => Standing::Stranger,
-        Some(signature) if verify(key, method, uri, headers, signature, unix_now()) => {
-            Standing::Peer
-        }
-        Some(_) => Standing::Forged(
-            "the signature does not verify; give all nodes the same peers.key_file and clocks that \
-             agree to five minutes",
-        ),
+    let Some(signature) = headers.get(&SIGNATURE) else { return Standing::Stranger };
+    let mut session = client.session.borrow_mut();
+    let known = session.as_mut().is_some_and(|session| {
+        session.is_of(key) && session.verify(request.method(), request.uri(), headers, signature)
+    });
+    if known {
+        return Standing::Peer;
     }
+    *session = None;
+    if signature::is_greeting(signature)
+        && let Some((answer, begun)) =
+            signature::answer(key, snapshot.site.node().id.as_str(), signature)
+    {
+        *session = Some(begun);
+        return Standing::Greets(answer);
+    }
+    Standing::Forged(
+        "the signature does not verify; give all nodes the same peers.key_file, and let nothing \
+         between them share their connections",
+    )
 }
 
 /// The standing of whoever `shown` is the certificate of: it speaks for the nodes it names alone.
@@ -170,21 +178,9 @@ pub(super) struct Onward<'a> {
 ///
 /// A decider may send an invocation back to a node it came from, to run there. That node is taken
 /// off the path, so that meeting one's own id on it always means a circle nobody intended.
-pub(super) fn write(
-    snapshot: &Snapshot,
-    method: &Method,
-    uri: &Uri,
-    headers: &mut HeaderMap,
-    onward: &Onward<'_>,
-) {
-    let here = snapshot.site.node().id.as_str();
-    let mut via: Vec<&str> = passed(onward.via).collect();
-    if onward.stage == Stage::Execute {
-        via.retain(|id| *id != onward.to);
-    }
-    via.push(here);
+pub(super) fn write(snapshot: &Snapshot, headers: &mut HeaderMap, onward: &Onward<'_>) {
     headers.insert(HOP, HeaderValue::from(u16::from(onward.hop)));
-    if let Ok(value) = HeaderValue::from_str(&via.join(", ")) {
+    if let Ok(value) = via_value(snapshot.site.node().id.as_str(), onward) {
         headers.insert(VIA, value);
     }
     headers.insert(ARCHITECTURE, HeaderValue::from_static(onward.architecture.as_str()));
@@ -195,108 +191,26 @@ pub(super) fn write(
     if let Some(left) = onward.deadline {
         headers.insert(DEADLINE_MS, HeaderValue::from(left.as_millis() as u64));
     }
-    if let Some(key) = &snapshot.peer_key {
-        let time = unix_now();
-        let code = to_hex(&mac(key, method, uri, headers, time).finalize().into_bytes());
-        if let Ok(value) = HeaderValue::from_str(&format!("t={time}, mac={code}")) {
-            headers.insert(SIGNATURE, value);
-        }
+}
+
+/// The path taken, and `here` at its end.
+fn via_value(here: &str, onward: &Onward<'_>) -> Result<HeaderValue, InvalidHeaderValue> {
+    if onward.via.is_empty() {
+        return HeaderValue::from_str(here);
     }
+    let mut via = String::with_capacity(onward.via.len() + ", ".len() + here.len());
+    let back = |id: &str| onward.stage == Stage::Execute && id == onward.to;
+    for id in passed(onward.via).filter(|id| !back(id)) {
+        via.push_str(id);
+        via.push_str(", ");
+    }
+    via.push_str(here);
+    HeaderValue::from_str(&via)
 }
 
 /// Takes the headers for the next sidecar off again.
 pub(super) fn remove(headers: &mut HeaderMap) {
     for name in [HOP, VIA, ARCHITECTURE, STAGE, DEADLINE_MS, LOAD, SIGNATURE] {
         headers.remove(name);
-    }
-}
-
-fn mac(key: &Secret, method: &Method, uri: &Uri, headers: &HeaderMap, time: u64) -> Hmac<Sha256> {
-    // An HMAC takes keys of any length, so this key cannot be refused.
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes())
-        .unwrap_or_else(|_| Hmac::<Sha256>::new(&Default::default()));
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    for part in [method.as_str().as_bytes(), target.as_bytes(), time.to_string().as_bytes()] {
-        mac.update(part);
-        mac.update(b"\n");
-    }
-    for name in [HOP, VIA, ARCHITECTURE, STAGE, DEADLINE_MS, LOAD] {
-        mac.update(headers.get(name).map_or(b"".as_slice(), HeaderValue::as_bytes));
-        mac.update(b"\n");
-    }
-    mac
-}
-
-fn verify(
-    key: &Secret,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    signature: &HeaderValue,
-    now: u64,
-) -> bool {
-    let parts = || {
-        let (time, code) = signature.to_str().ok()?.split_once(", ")?;
-        let time: u64 = time.strip_prefix("t=")?.parse().ok()?;
-        Some((time, from_hex(code.strip_prefix("mac=")?)?))
-    };
-    let Some((time, code)) = parts() else { return false };
-    now.abs_diff(time) <= CLOCK_SKEW_MAX.as_secs()
-        && mac(key, method, uri, headers, time).verify_slice(&code).is_ok()
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn signed(key: &Secret, time: u64) -> (HeaderMap, HeaderValue) {
-        let mut headers = HeaderMap::new();
-        headers.insert(HOP, HeaderValue::from_static("1"));
-        headers.insert(VIA, HeaderValue::from_static("edge1"));
-        let uri = Uri::from_static("/function/echo?a=1");
-        let code = to_hex(&mac(key, &Method::POST, &uri, &headers, time).finalize().into_bytes());
-        (headers, HeaderValue::from_str(&format!("t={time}, mac={code}")).unwrap())
-    }
-
-    #[test]
-    fn a_signature_covers_method_target_headers_and_time() {
-        let key = Secret::new(b"0123456789abcdef");
-        let (headers, signature) = signed(&key, 1000);
-        let uri = Uri::from_static("/function/echo?a=1");
-        let ok = |key: &Secret, method: &Method, uri: &Uri, headers: &HeaderMap, now| {
-            verify(key, method, uri, headers, &signature, now)
-        };
-        assert!(ok(&key, &Method::POST, &uri, &headers, 1000));
-        assert!(ok(&key, &Method::POST, &uri, &headers, 1300));
-        assert!(!ok(&key, &Method::POST, &uri, &headers, 1301), "too old");
-        assert!(!ok(&key, &Method::GET, &uri, &headers, 1000), "another method");
-        let other = Uri::from_static("/function/echo?a=2");
-        assert!(!ok(&key, &Method::POST, &other, &headers, 1000), "another target");
-        assert!(!ok(&Secret::new(b"another key 1234"), &Method::POST, &uri, &headers, 1000));
-        let mut changed = headers.clone();
-        changed.insert(HOP, HeaderValue::from_static("0"));
-        assert!(!ok(&key, &Method::POST, &uri, &changed, 1000), "another hop");
-        let mut added = headers.clone();
-        added.insert(STAGE, HeaderValue::from_static("execute"));
-        assert!(!ok(&key, &Method::POST, &uri, &added, 1000), "a header that was not there");
-        for bad in ["", "t=1000", "t=1000, mac=00", "t=x, mac=zz"] {
-            let bad = HeaderValue::from_static(bad);
-            assert!(!verify(&key, &Method::POST, &uri, &headers, &bad, 1000), "{bad:?}");
-        }
     }
 }

@@ -24,6 +24,7 @@ use super::patience::Patience;
 use super::peer;
 use super::request_body::{Gate, Passage, Replay, RequestBody};
 use super::saved::Saved;
+use super::signature::Session;
 
 /// How long a body is held back for a `100 Continue`.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -57,6 +58,8 @@ struct Idle {
 struct Connection {
     sender: SendRequest<RequestBody>,
     patience: Patience,
+    /// Signs what is sent, where peers share a key.
+    session: Option<Box<Session>>,
 }
 
 /// A connection in use. Released when answer and request are through; closed otherwise.
@@ -215,7 +218,7 @@ impl Upstreams {
             .max_headers(limits.headers)
             .writev(false)
             .handshake(TokioIo::new(stream));
-        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        let (mut sender, connection) = handshake.await.map_err(io::Error::other)?;
         self.state.metrics.upstream_connects.inc();
         let home = Rc::downgrade(&pool);
         tokio::task::spawn_local(async move {
@@ -226,7 +229,8 @@ impl Upstreams {
             }
             home.idle.borrow_mut().retain(|idle| !idle.connection.sender.is_closed());
         });
-        let connection = Connection { sender, patience: Patience::new(timeouts.answer) };
+        let session = connect::greet(&pool.destination, &mut sender, timeouts).await?;
+        let connection = Connection { sender, patience: Patience::new(timeouts.answer), session };
         Ok(Lease::new(connection, pool, limits))
     }
 
@@ -298,6 +302,9 @@ async fn exchange(
         body = body.behind(Arc::clone(gate));
         lease.gate = Some(Arc::clone(gate));
     }
+    if let Some(Connection { session: Some(session), .. }) = &mut lease.connection {
+        session.sign(&head.method, &head.uri, &mut head.headers);
+    }
     let mut request = Request::from_parts(head, body);
     if let Some(gate) = gate {
         open_later(&gate);
@@ -307,7 +314,7 @@ async fn exchange(
             }
         });
     }
-    let Some(Connection { sender, patience }) = &mut lease.connection else {
+    let Some(Connection { sender, patience, .. }) = &mut lease.connection else {
         return Err(Failure::NothingRan(io::ErrorKind::NotConnected.into(), None));
     };
     let answer = pin!(sender.try_send_request(request));
