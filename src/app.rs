@@ -21,7 +21,7 @@ use crate::api::Api;
 use crate::config::{Interception, Snapshot};
 use crate::host_load::{SAMPLE_INTERVAL, Sampler};
 use crate::proxy::Context;
-use crate::proxy::admit::Port;
+use crate::proxy::client::Port;
 use crate::proxy::listener::Listener;
 use crate::record::Recorder;
 use crate::state::State;

@@ -23,8 +23,9 @@ use hyper::body::Body;
 use tower::Service;
 
 use crate::proxy::Context;
-use crate::proxy::admit::{Admitted, Caller, Port};
+use crate::proxy::admit::{Admitted, Caller};
 use crate::proxy::answer::Refused;
+use crate::proxy::client::Port;
 use crate::proxy::request_body::drain;
 use crate::proxy::response_body::ResponseBody;
 
@@ -266,7 +267,8 @@ fn without_body(response: Response<ResponseBody>) -> Response<ResponseBody> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::admit::{Client, OWN_PATHS, Transport};
+    use crate::proxy::admit::OWN_PATHS;
+    use crate::proxy::client::{Client, Transport};
 
     #[test]
     fn the_data_port_admits_exactly_the_paths_of_the_table() {

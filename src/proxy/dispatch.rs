@@ -15,8 +15,9 @@ use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, St
 use crate::state::State;
 use crate::topology::NodeIndex;
 
-use super::admit::{Admitted, Caller, Client, Route};
+use super::admit::{Admitted, Caller, Route};
 use super::answer::Refused;
+use super::client::Client;
 use super::connect::Destination;
 use super::explain::{DEADLINE_PASSED, deadline_passed, explain_refusal};
 use super::load_field;

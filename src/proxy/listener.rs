@@ -21,7 +21,8 @@ use tower::Service;
 use crate::config::{Authority, HeaderCase, Snapshot};
 use crate::state::State;
 
-use super::admit::{Admitted, Client, Port, Transport};
+use super::admit::Admitted;
+use super::client::{Client, Port, Transport};
 use super::drain::{Exit, Leaving};
 use super::in_place::InPlace;
 use super::io::Stream;

@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod answer;
+pub mod client;
 mod connect;
 pub mod dispatch;
 mod drain;
@@ -40,7 +41,8 @@ use tower::{Service, ServiceBuilder, service_fn};
 
 use crate::state::State;
 
-use admit::{Admit, Admitted, Client};
+use admit::{Admit, Admitted};
+use client::Client;
 pub use dispatch::Context;
 use measure::Measure;
 use response_body::ResponseBody;

@@ -6,7 +6,7 @@ use http::request::Parts;
 use hyper::body::Body;
 use hyper::upgrade::OnUpgrade;
 
-use super::admit::Client;
+use super::client::Client;
 use super::headers::{append_forwarded, remove_connection_fields, restore_upgrade};
 use super::request_body::RequestBody;
 use super::upstream::Outbound;

@@ -11,7 +11,7 @@ use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::Stage;
 use crate::topology::NodeIndex;
 
-use super::admit::{Client, Port, Transport};
+use super::client::{Client, Port, Transport};
 use super::load_field;
 use super::signature;
 use super::tls::Certified;

@@ -13,7 +13,7 @@ use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 use crate::config::{Endpoint, HTTP2, PEER_PROTOCOL, Tls, dns_names, names};
 use crate::topology::Topology;
 
-use super::admit::Port;
+use super::client::Port;
 use super::io::Stream;
 
 /// The first byte of a TLS connection, which no HTTP method begins with: a handshake record.
