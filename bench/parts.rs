@@ -1,5 +1,5 @@
 //! What parts of the data path cost by themselves: reading the configuration in force, asking and
-//! telling the scheduler under its lock, and the one pass over header fields.
+//! telling the scheduler under its lock, the one pass over header fields, and signatures.
 //!
 //! `cargo bench --bench parts` measures time; what a whole decision costs is in `bench/decide.rs`.
 
@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use criterion::{BatchSize, BenchmarkGroup, Criterion, criterion_group, criterion_main};
-use hopwise::config::Snapshot;
+use hopwise::config::{Secret, Snapshot};
 use hopwise::proxy::headers::{append_forwarded, forwarded_for, remove_connection_fields};
+use hopwise::proxy::signature::Session;
 use hopwise::scheduling::FunctionName;
 use hopwise::scheduling::route::{Invocation, Outcome, Stage};
 use hopwise::state::State;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Uri};
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 
@@ -110,5 +112,32 @@ fn header_pass(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, shared, header_pass);
+/// What a signed hop costs beside the hop: signing at the caller, checking at the node called.
+fn signatures(criterion: &mut Criterion) {
+    let key = Secret::new(b"0123456789abcdef0123456789abcdef");
+    let session = || Session::new(&key, "edge1", &[1; 16], &[2; 16]);
+    let uri = Uri::from_static("/function/echo");
+    let mut headers = fields(&[
+        ("host", "gateway:8080"),
+        ("content-type", "application/json"),
+        ("hopwise-hop", "1"),
+        ("hopwise-via", "edge2"),
+        ("hopwise-architecture", "decentralized"),
+        ("hopwise-stage", "execute"),
+        ("hopwise-load", "in-flight=3, cores=2"),
+    ]);
+    let mut group = criterion.benchmark_group("signature");
+    let mut caller = session();
+    group.bench_function("sign", |bencher| {
+        bencher.iter(|| caller.sign(&Method::POST, &uri, &mut headers));
+    });
+    let mut called = session();
+    let signature = headers["hopwise-signature"].clone();
+    group.bench_function("verify", |bencher| {
+        bencher.iter(|| black_box(called.verify(&Method::POST, &uri, &headers, &signature)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, shared, header_pass, signatures);
 criterion_main!(benches);

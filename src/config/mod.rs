@@ -50,7 +50,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// Bounds on every wait.
     pub timeouts: Timeouts,
-    /// The key sidecars sign their calls with; without one, source addresses vouch.
+    /// The key sidecars sign their calls with; without one, and without certificates, source addresses
+    /// vouch.
     pub peer_key: Option<Secret>,
     /// Certificates; where there is one for peers, it vouches for them in place of addresses.
     pub tls: Tls,

@@ -19,7 +19,7 @@ MakeCluster = Callable[..., Cluster]
 KEY = b"0123456789abcdef0123456789abcdef"
 TARGET = "/function/echo"
 CLAIMS = ("hopwise-hop: 1", "hopwise-via: edge2", "hopwise-stage: execute")
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), Path("libfaketime.so.1"))
 
 
 @pytest.fixture(scope="module")
