@@ -154,6 +154,10 @@ pub struct Timeouts {
     pub drain: Duration,
     /// How long a draining sidecar keeps client connections that nobody uses, as written.
     pub drain_idle: Duration,
+    /// From when on the addresses of a host name are asked for again.
+    pub name_fresh: Duration,
+    /// From when on they are not used any more, whether there is another answer or not.
+    pub name_stale: Duration,
 }
 
 /// Taking connections that iptables REDIRECT sends here.
@@ -312,6 +316,8 @@ impl Timeouts {
         idle: Duration::from_millis(55_000),
         drain: Duration::from_millis(30_000),
         drain_idle: Duration::from_millis(2000),
+        name_fresh: Duration::from_millis(30_000),
+        name_stale: Duration::from_millis(86_400_000),
     };
 
     /// How long a draining sidecar keeps client connections that nobody uses: not to the very end,

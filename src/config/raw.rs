@@ -333,6 +333,8 @@ fn read_timeouts(s: &mut Section<'_>) -> Timeouts {
         answer: wait("answer_ms", default.answer, 1..=DAY_MS),
         idle: wait("idle_ms", default.idle, 1..=60 * MINUTE_MS),
         drain: wait("drain_ms", default.drain, 0..=60 * MINUTE_MS),
+        name_fresh: wait("name_fresh_ms", default.name_fresh, 1..=DAY_MS),
+        name_stale: wait("name_stale_ms", default.name_stale, 1..=7 * DAY_MS),
         drain_idle: wait("drain_idle_ms", default.drain_idle, 0..=60 * MINUTE_MS),
     }
 }

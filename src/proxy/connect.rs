@@ -1,8 +1,9 @@
-//! New connections upstream: where from, how marked, and when they are given up.
+//! New connections upstream: where to, where from, how marked, and when they are given up.
 
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::config::{Authority, Endpoint, Secret, Snapshot, Timeouts};
 use crate::topology::{Node, NodeId};
 
 use super::io::{Stream, UpstreamIo};
+use super::names::Names;
 use super::request_body::RequestBody;
 use super::signature::{self, Session};
 use super::tls;
@@ -80,11 +82,12 @@ impl Destination {
 /// A connection to `destination` that carries HTTP, encrypted where whoever is there has to prove
 /// itself, within twice [`Timeouts::connect`].
 pub(super) async fn open_http(
+    names: &Rc<Names>,
     destination: &Destination,
     mark: Option<u32>,
     timeouts: &Timeouts,
 ) -> io::Result<UpstreamIo> {
-    let stream = open(destination, mark, timeouts).await?;
+    let stream = open(names, destination, mark, timeouts).await?;
     let stream = match &destination.peer {
         // On the heap: a handshake is large and rare.
         Some(Peer { node, proof: Proof::Certificate(endpoint) }) => {
@@ -110,13 +113,25 @@ pub(super) async fn greet(
 
 /// A connection to `destination`, within [`Timeouts::connect`].
 pub(super) async fn open(
+    names: &Rc<Names>,
     destination: &Destination,
     mark: Option<u32>,
     timeouts: &Timeouts,
 ) -> io::Result<TcpStream> {
-    let stream = timeout(timeouts.connect, try_addresses(destination, mark))
-        .await
-        .map_err(|_| too_late())??;
+    let Authority { host, port } = &destination.authority;
+    let stream = match host.parse::<IpAddr>() {
+        Ok(ip) => {
+            let opened = open_at(SocketAddr::new(ip, *port), destination.from, mark);
+            timeout(timeouts.connect, opened).await.map_err(|_| too_late())??
+        }
+        Err(_) => {
+            let opened = open_at_name(names, destination, mark, timeouts);
+            let opened =
+                timeout(timeouts.connect, opened).await.unwrap_or_else(|_| Err(too_late()));
+            names.note_reached(host, opened.is_ok());
+            opened?
+        }
+    };
     let socket = SockRef::from(&stream);
     socket.set_tcp_user_timeout(Some(timeouts.connect * SILENCE_FACTOR))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
@@ -127,14 +142,17 @@ fn too_late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no connection in time")
 }
 
-async fn try_addresses(destination: &Destination, mark: Option<u32>) -> io::Result<TcpStream> {
+/// A connection to whichever address of a host name can be reached first.
+async fn open_at_name(
+    names: &Rc<Names>,
+    destination: &Destination,
+    mark: Option<u32>,
+    timeouts: &Timeouts,
+) -> io::Result<TcpStream> {
     let Authority { host, port } = &destination.authority;
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return open_at(SocketAddr::new(ip, *port), destination.from, mark).await;
-    }
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
-    for address in tokio::net::lookup_host((&**host, *port)).await? {
-        match open_at(address, destination.from, mark).await {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for ip in names.addresses(host, timeouts).await?.iter() {
+        match open_at(SocketAddr::new(*ip, *port), destination.from, mark).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }

@@ -15,6 +15,7 @@ mod io;
 pub mod listener;
 pub(crate) mod load_field;
 pub mod measure;
+mod names;
 pub(crate) mod outbound;
 mod patience;
 pub(crate) mod peer;

@@ -20,6 +20,7 @@ use crate::scheduling::route::Outcome;
 use crate::state::State;
 
 use super::connect::{self, Destination};
+use super::names::Names;
 use super::patience::Patience;
 use super::peer;
 use super::request_body::{Gate, Passage, Replay, RequestBody};
@@ -34,6 +35,7 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 pub(super) struct Upstreams {
     state: Arc<State>,
     mark: Option<u32>,
+    names: Rc<Names>,
     pools: RefCell<HashMap<Destination, Rc<Pool>>>,
     /// The pool that was asked for last: most often the one that is asked for next.
     last: RefCell<Option<Rc<Pool>>>,
@@ -152,7 +154,7 @@ impl Upstreams {
     pub(super) fn new(state: Arc<State>) -> Rc<Self> {
         let mark = state.snapshot().interception.map(|interception| interception.mark);
         let (pools, last) = Default::default();
-        Rc::new(Self { state, mark, pools, last })
+        Rc::new(Self { state, mark, names: Names::new(), pools, last })
     }
 
     /// Sends `outbound` to `destination` and waits for the head of the answer.
@@ -211,7 +213,8 @@ impl Upstreams {
 
     async fn connect(&self, pool: Rc<Pool>, snapshot: &Snapshot) -> io::Result<Lease> {
         let Snapshot { limits, timeouts, header_case, .. } = snapshot;
-        let stream = connect::open_http(&pool.destination, self.mark, timeouts).await?;
+        let opening = connect::open_http(&self.names, &pool.destination, self.mark, timeouts);
+        let stream = opening.await?;
         let handshake = Builder::new()
             .preserve_header_case(*header_case == HeaderCase::Preserve)
             .title_case_headers(*header_case == HeaderCase::Proper)
@@ -240,7 +243,7 @@ impl Upstreams {
         destination: &Destination,
         timeouts: &Timeouts,
     ) -> io::Result<TcpStream> {
-        connect::open(destination, self.mark, timeouts).await
+        connect::open(&self.names, destination, self.mark, timeouts).await
     }
 
     /// Closes what has been idle for longer than `idle_max`, and forgets where nothing is sent.

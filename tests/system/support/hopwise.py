@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,13 @@ class Hopwise:
         namespace: str | None = None,
         wait: bool = True,
         start: bool = True,
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.name = name
         self.node = node
         self.namespace = namespace
+        self.wrapper = list(wrapper)
         self.config = config
         self.file = directory / f"{name}.yaml"
         self.data = authority(config["listen"]["data"])
@@ -86,7 +89,8 @@ class Hopwise:
 
     def start(self, wait: bool = True) -> Process:
         """Starts it (again)."""
-        command = [] if self.namespace is None else netns.command(self.namespace)
+        command = [*self.wrapper]
+        command += [] if self.namespace is None else netns.command(self.namespace)
         command += [binary(), "run", "--config", str(self.file)]
         command += ["--node", self.node] if self.node else []
         self.process = Process(self.name, command, self.directory, env={"NO_COLOR": "1"})
