@@ -7,6 +7,7 @@ when an operator or NTP sets the time.
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from changes.load import under_load
@@ -15,7 +16,6 @@ from support.hopwise import Hopwise, single_node
 from support.wait import eventually
 
 GOAL = "no request fails or is slow, and a deadline is met by the clock that is set"
-LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 STEPS = (3600, 0, -3600, 0, 3600, -3600, 3600, 0)
 BETWEEN_SECONDS = 2.0
 TOLERANCE_SECONDS = 5.0
@@ -38,8 +38,9 @@ def run(scale: float) -> dict[str, Any]:
     with directory() as at, gateway(at):
         offset = at / "offset"
         offset.write_text("+0")
+        library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
         environment = {
-            "LD_PRELOAD": LIBRARY,
+            "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(offset),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
