@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rand_pcg::Pcg64;
 use socket2::{Domain, Socket, Type};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::api::Api;
@@ -78,7 +78,6 @@ impl Sidecar {
             try_mark(mark)?;
         }
         let workers = snapshot.workers.get();
-        let connections = Arc::new(Semaphore::new(snapshot.limits.connections));
         let state = Arc::new(State::new(snapshot, source.map(Path::to_owned), rng));
         if let Some(recorder) = recorder {
             state.record_with(recorder);
@@ -99,12 +98,15 @@ impl Sidecar {
             admin: None,
         };
         for (index, sockets) in shared_out(sockets.data, workers)?.into_iter().enumerate() {
-            let (connections, draining) = (Arc::clone(&connections), sidecar.draining.subscribe());
+            let draining = sidecar.draining.subscribe();
             let worker = sidecar.spawn(format!("hopwise-{index}"), move |state| async move {
                 let context = Context::new(state);
                 let api = Api::new(std::rc::Rc::clone(&context));
                 let port = Port::Data;
-                Listener { sockets, port, context, api, connections, draining }.run().await
+                let (clients, connections_max) = (Arc::clone(&context.state.clients), None);
+                Listener { sockets, port, context, api, clients, connections_max, draining }
+                    .run()
+                    .await
             })?;
             sidecar.workers.push(worker);
         }
@@ -123,9 +125,10 @@ impl Sidecar {
             let sampling = tokio::task::spawn_local(keeping);
             let context = Context::new(state);
             let api = Api::new(std::rc::Rc::clone(&context));
-            let connections = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+            let (clients, connections_max) = (Arc::default(), Some(ADMIN_CONNECTIONS_MAX));
             let port = Port::Admin;
-            let listener = Listener { sockets, port, context, api, connections, draining };
+            let listener =
+                Listener { sockets, port, context, api, clients, connections_max, draining };
             let ended = listener.run().await;
             sampling.abort();
             ended

@@ -14,6 +14,7 @@
 //! | [`sim`] | pure: machines, network, clients and faults in virtual time, around the same scheduler |
 //! | [`config`] | YAML as written, and the one validated [`config::Snapshot`] |
 //! | [`metrics`] | Prometheus families in one table |
+//! | [`clients`] | what clients take, all together and each |
 //! | [`host_load`] | the load of this host, sampled on a timer |
 //! | [`record`] | the scheduler with a record of what it is asked, and its replay |
 //! | [`turns`] | who runs at this node's gateway, and who waits |
@@ -25,7 +26,7 @@
 //! | [`simulate`] | scenarios from YAML through [`sim`] on all cores, to tables and charts |
 //!
 //! Arrows point one way: `problem, topology < scheduling < config < state < proxy < api < app <
-//! demo, simulate`. `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
+//! demo, simulate`. `clients`, `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
 //! them: it uses [`config`] for the changes it simulates, and nothing that lives.
 //!
 //! # What holds
@@ -42,6 +43,7 @@
 
 pub mod api;
 pub mod app;
+pub mod clients;
 pub mod config;
 pub mod demo;
 pub mod host_load;

@@ -14,7 +14,8 @@ use prometheus_client::registry::Registry;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::Outcome;
 
-type Count = Counter<u64, AtomicU64>;
+/// A counter.
+pub type Count = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -43,8 +44,51 @@ struct HedgeLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QueueLabel {
+struct ReasonLabel {
     reason: &'static str,
+}
+
+/// What a connection or a stream was ended for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The head of a request did not come.
+    RequestHeader,
+    /// Nor the rest of its body.
+    RequestBody,
+    /// No other request came.
+    KeepAlive,
+    /// The rest of an answer did not come from upstream.
+    AnswerBody,
+    /// The client did not take what it was sent.
+    ClientRead,
+    /// All took too long.
+    Total,
+    /// Nothing moved through a tunnel.
+    Tunnel,
+    /// Others needed its room.
+    Crowded,
+}
+
+const WAITS: [&str; 8] = [
+    "request_header",
+    "request_body",
+    "keep_alive",
+    "answer_body",
+    "client_read",
+    "total",
+    "tunnel",
+    "crowded",
+];
+
+/// What was refused for want of room, by reason.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Refusals {
+    pub connections: Count,
+    pub client_connections: Count,
+    pub no_descriptors: Count,
+    pub in_flight: Count,
+    pub client_in_flight: Count,
 }
 
 /// What was done with an invocation.
@@ -68,6 +112,9 @@ pub struct Metrics {
     fallbacks: [Count; 3],
     hedges: [Count; 2],
     queue_refusals: [Count; 2],
+    timeouts: [Count; 8],
+    /// Connections and requests refused for want of room.
+    pub refusals: Refusals,
     /// Client connections open now.
     pub connections: Level,
     /// Client connections accepted.
@@ -98,6 +145,8 @@ pub struct Metrics {
     pub in_flight: Level,
     /// Invocations that wait for their turn here; brought up to date before rendering.
     pub queued: Level,
+    /// Invocations that may run here at once; brought up to date before rendering.
+    pub running_max: Level,
 }
 
 const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
@@ -122,6 +171,8 @@ impl Metrics {
             fallbacks: Architecture::ALL.map(|_| Count::default()),
             hedges: HEDGES.map(|_| Count::default()),
             queue_refusals: QUEUE_REFUSALS.map(|_| Count::default()),
+            timeouts: WAITS.map(|_| Count::default()),
+            refusals: Refusals::default(),
             connections: registered(to, "connections", "Client connections open now"),
             connections_accepted: registered(
                 to,
@@ -177,6 +228,11 @@ impl Metrics {
             ),
             in_flight: registered(to, "in_flight", "Invocations running here, or waiting"),
             queued: registered(to, "queued", "Invocations waiting for their turn here"),
+            running_max: registered(
+                to,
+                "running_max",
+                "Invocations that may run here at once, where there is a queue",
+            ),
             registry: Registry::default(),
         };
         metrics.config_last_reload_successful.set(1);
@@ -192,7 +248,8 @@ impl Metrics {
         let outcomes = Family::<OutcomeLabel, Count>::default();
         let fallbacks = Family::<ArchitectureLabel, Count>::default();
         let hedges = Family::<HedgeLabel, Count>::default();
-        let refusals = Family::<QueueLabel, Count>::default();
+        let refusals = Family::<ReasonLabel, Count>::default();
+        let timeouts = Family::<ReasonLabel, Count>::default();
         let at_hand = Self {
             answers: STATUS_CLASSES
                 .map(|status_class| answers.get_or_create(&StatusLabel { status_class }).clone()),
@@ -203,7 +260,9 @@ impl Metrics {
             fallbacks: Architecture::ALL.map(|a| member(&fallbacks, a)),
             hedges: HEDGES.map(|result| hedges.get_or_create(&HedgeLabel { result }).clone()),
             queue_refusals: QUEUE_REFUSALS
-                .map(|reason| refusals.get_or_create(&QueueLabel { reason }).clone()),
+                .map(|reason| refusals.get_or_create(&ReasonLabel { reason }).clone()),
+            timeouts: WAITS.map(|reason| timeouts.get_or_create(&ReasonLabel { reason }).clone()),
+            refusals: Refusals::registered(&mut registry),
             ..self
         };
         registry.register("answers", "Answers given to callers, by class of status", answers);
@@ -224,6 +283,11 @@ impl Metrics {
             "queue_refusals",
             "Invocations that did not get their turn here, by whether it was too late for them",
             refusals,
+        );
+        registry.register(
+            "timeouts",
+            "Client connections and streams ended because something took too long",
+            timeouts,
         );
         Self { registry, ..at_hand }
     }
@@ -265,6 +329,11 @@ impl Metrics {
         self.hedges[usize::from(!won)].inc();
     }
 
+    /// Counts what was ended because something took too long.
+    pub fn count_timeout(&self, wait: Wait) {
+        self.timeouts[wait as usize].inc();
+    }
+
     /// Counts an invocation that did not get its turn here.
     pub fn count_queue_refusal(&self, late: bool) {
         self.queue_refusals[usize::from(late)].inc();
@@ -276,6 +345,22 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+impl Refusals {
+    fn registered(registry: &mut Registry) -> Self {
+        let family = Family::<ReasonLabel, Count>::default();
+        let of = |reason| family.get_or_create(&ReasonLabel { reason }).clone();
+        let refusals = Self {
+            connections: of("connections"),
+            client_connections: of("client_connections"),
+            no_descriptors: of("no_descriptors"),
+            in_flight: of("in_flight"),
+            client_in_flight: of("client_in_flight"),
+        };
+        registry.register("refusals", "Connections and requests refused for want of room", family);
+        refusals
     }
 }
 
@@ -316,6 +401,8 @@ mod tests {
         metrics.client_aborts.inc();
         metrics.count_hedge(true);
         metrics.count_queue_refusal(true);
+        metrics.count_timeout(Wait::Crowded);
+        metrics.refusals.in_flight.inc();
         let text = metrics.render();
         for line in [
             "hopwise_answers_total{status_class=\"2xx\"} 1",
@@ -328,6 +415,8 @@ mod tests {
             "hopwise_hedges_total{result=\"won\"} 1",
             "hopwise_hedges_total{result=\"lost\"} 0",
             "hopwise_queue_refusals_total{reason=\"late\"} 1",
+            "hopwise_timeouts_total{reason=\"crowded\"} 1",
+            "hopwise_refusals_total{reason=\"in_flight\"} 1",
             "hopwise_config_last_reload_successful 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

@@ -9,16 +9,19 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use rand_pcg::Pcg64;
 
+use crate::clients::Clients;
 use crate::config::{Change, Digest, Snapshot};
 use crate::host_load::HostLoad;
 use crate::metrics::{Metrics, StepKind};
 use crate::problem::Problem;
 use crate::record::{Core, Recorder};
 use crate::scheduling::estimate::LoadReport;
+use crate::scheduling::limit::Sample;
+use crate::scheduling::queue::Caller;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Step, Ticket};
 use crate::scheduling::{FunctionName, Time};
 use crate::topology::Slot;
-use crate::turns::{Asked, Turns};
+use crate::turns::{Asked, Started, Turns};
 
 /// Everything that outlives a request.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct State {
     clock: Clock,
     current: ArcSwap<Snapshot>,
     scheduler: Mutex<Core>,
+    /// What clients of the data port take.
+    pub clients: Arc<Clients>,
     /// Who runs at this node's gateway, and who waits.
     pub turns: Turns,
     writing: Mutex<()>,
@@ -69,11 +74,13 @@ impl State {
     /// from `rng`.
     pub fn new(snapshot: Snapshot, source: Option<PathBuf>, rng: Pcg64) -> Self {
         let scheduler = Core::new(&snapshot, cores(), rng);
+        let turns = Turns::new(cores(), snapshot.limits.functions);
         Self {
             clock: Clock::start(),
             current: ArcSwap::from_pointee(snapshot),
             scheduler: Mutex::new(scheduler),
-            turns: Turns::default(),
+            clients: Arc::default(),
+            turns,
             writing: Mutex::new(()),
             source,
             draining: AtomicBool::new(false),
@@ -169,26 +176,26 @@ impl State {
         &self,
         snapshot: &Snapshot,
         function: FunctionName,
+        caller: Caller,
         deadline: Option<Instant>,
     ) -> (Asked, Instant) {
         let rule = &snapshot.site.policy.queue;
         let now = self.now();
         let deadline = deadline.map(|deadline| self.clock.time_of(deadline));
         let start_by = self.scheduler().start_by(rule, function, deadline, now);
-        let asked = self.turns.ask(rule.bounds(cores()), start_by);
+        let asked = self.turns.ask(rule, caller, start_by, now);
         (asked, Instant::now() + start_by.since(now))
     }
 
     /// Lets an invocation run at this node's gateway if it need not wait.
-    pub fn ask_turn_at_once(&self, snapshot: &Snapshot) -> bool {
-        let bounds = snapshot.site.policy.queue.bounds(cores());
-        self.turns.ask_at_once(bounds)
+    pub fn ask_turn_at_once(&self, snapshot: &Snapshot) -> Option<Started> {
+        self.turns.ask_at_once(&snapshot.site.policy.queue, self.now())
     }
 
     /// Ends the turn of an invocation that ran here, and begins the next.
-    pub fn end_turn(&self) {
-        let bounds = self.current.load().site.policy.queue.bounds(cores());
-        self.turns.end(bounds, self.now());
+    pub fn end_turn(&self, sample: Option<Sample>) {
+        let current = self.current.load();
+        self.turns.end(&current.site.policy.queue, sample, self.now());
     }
 
     /// Notes that the invocation of `ticket` waits for its turn here.
@@ -235,7 +242,7 @@ impl State {
         // The scheduler knows the new nodes before anyone can ask for them.
         self.scheduler().follow(change, &next);
         self.current.store(Arc::clone(&next));
-        self.turns.follow(next.site.policy.queue.bounds(cores()), self.now());
+        self.turns.follow(&next.site.policy.queue, self.now());
         self.metrics.config_reloads.inc();
         self.metrics.config_last_reload_successful.set(1);
         self.metrics.config_generation.set(i64::try_from(next.generation).unwrap_or(i64::MAX));

@@ -252,6 +252,8 @@ struct LimitsDocument {
     replay_body_bytes: usize,
     headers: usize,
     connections: usize,
+    in_flight: usize,
+    client_share: f64,
     functions: usize,
     idle_connections: usize,
 }
@@ -263,6 +265,8 @@ impl LimitsDocument {
             replay_body_bytes: limits.replay_body_bytes,
             headers: limits.headers,
             connections: limits.connections,
+            in_flight: limits.in_flight,
+            client_share: limits.client_share,
             functions: limits.functions.get(),
             idle_connections: limits.idle_connections,
         }
@@ -274,7 +278,13 @@ impl LimitsDocument {
 struct TimeoutsDocument {
     connect_ms: u64,
     request_header_ms: u64,
+    request_body_ms: u64,
+    keep_alive_ms: u64,
     answer_ms: u64,
+    answer_body_ms: u64,
+    client_read_ms: u64,
+    total_ms: u64,
+    tunnel_ms: u64,
     idle_ms: u64,
     drain_ms: u64,
 }
@@ -285,7 +295,13 @@ impl TimeoutsDocument {
         Self {
             connect_ms: ms(timeouts.connect),
             request_header_ms: ms(timeouts.request_header),
+            request_body_ms: ms(timeouts.request_body),
+            keep_alive_ms: ms(timeouts.keep_alive),
             answer_ms: ms(timeouts.answer),
+            answer_body_ms: ms(timeouts.answer_body),
+            client_read_ms: ms(timeouts.client_read),
+            total_ms: ms(timeouts.total),
+            tunnel_ms: ms(timeouts.tunnel),
             idle_ms: ms(timeouts.idle),
             drain_ms: ms(timeouts.drain),
         }

@@ -130,6 +130,8 @@ pub(super) async fn update_threshold(
 /// `GET /metrics`: for Prometheus.
 pub(super) fn metrics(state: &State, snapshot: &Snapshot) -> Response<ResponseBody> {
     state.metrics.in_flight.set(i64::from(state.in_flight(snapshot)));
+    let running_max = state.turns.running_max(&snapshot.site.policy.queue);
+    state.metrics.running_max.set(i64::from(running_max));
     state.metrics.queued.set(i64::try_from(state.turns.counts().1).unwrap_or(i64::MAX));
     with_type(StatusCode::OK, OPENMETRICS, state.metrics.render())
 }

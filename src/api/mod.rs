@@ -304,8 +304,7 @@ mod tests {
             ("/ready", Admin, false, true, None),
         ] {
             let route = find(path, port).unwrap();
-            let address = ([192, 0, 2, 1], 1).into();
-            let client = Client::new(address, None, port, Transport::Plain);
+            let client = Client::stranger(port);
             let caller =
                 Caller { client, peer: None, is_peer: false, is_trusted, wants_report: false };
             let refused = route.permit(&caller, from_page).err();

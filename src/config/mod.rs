@@ -123,7 +123,7 @@ impl HeaderCase {
 }
 
 /// Bounds on what is accepted and kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Most bytes in a body that is read whole (`/entry`, `/schedule` and the management calls).
     pub entry_body_bytes: usize,
@@ -133,6 +133,10 @@ pub struct Limits {
     pub headers: usize,
     /// Most client connections at once, over all workers.
     pub connections: usize,
+    /// Most requests in progress at once, over all workers.
+    pub in_flight: usize,
+    /// Share of connections, and of requests in progress, that one client may have.
+    pub client_share: f64,
     /// Most functions remembered.
     pub functions: NonZeroUsize,
     /// Most idle connections kept per worker and upstream.
@@ -146,8 +150,20 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Receiving a request's header section.
     pub request_header: Duration,
+    /// A client that sends nothing more of a body.
+    pub request_body: Duration,
+    /// A client connection between two requests.
+    pub keep_alive: Duration,
     /// Waiting for the answer's header section, from the last part of the request on.
     pub answer: Duration,
+    /// A server that sends nothing more of an answer it has begun.
+    pub answer_body: Duration,
+    /// A client that takes nothing of what is sent to it.
+    pub client_read: Duration,
+    /// From a request to the end of its answer, whatever moves.
+    pub total: Duration,
+    /// An upgraded connection on which nothing moves.
+    pub tunnel: Duration,
     /// An idle upstream connection is closed after this long.
     pub idle: Duration,
     /// From SIGTERM to the end, whatever is still running.
@@ -302,6 +318,8 @@ impl Limits {
         replay_body_bytes: 64 << 10,
         headers: 100,
         connections: 10_000,
+        in_flight: 10_000,
+        client_share: 0.5,
         functions: NonZeroUsize::MIN.saturating_add(999),
         idle_connections: 256,
     };
@@ -312,7 +330,14 @@ impl Timeouts {
     pub const DEFAULT: Self = Self {
         connect: Duration::from_millis(1000),
         request_header: Duration::from_millis(10_000),
+        request_body: Duration::from_millis(30_000),
+        // Longer than peers keep what they do not use, so that nobody closes what they just took.
+        keep_alive: Duration::from_millis(60_000),
         answer: Duration::from_millis(300_000),
+        answer_body: Duration::from_millis(300_000),
+        client_read: Duration::from_millis(60_000),
+        total: Duration::from_millis(86_400_000),
+        tunnel: Duration::from_millis(3_600_000),
         idle: Duration::from_millis(55_000),
         drain: Duration::from_millis(30_000),
         drain_idle: Duration::from_millis(2000),

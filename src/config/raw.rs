@@ -17,6 +17,7 @@ use super::{
 };
 use crate::problem::Problem;
 use crate::scheduling::FunctionName;
+use crate::scheduling::limit::LimitRule;
 use crate::scheduling::policy::{
     AdaptiveRule, DynamicRule, HedgeRule, HopLimit, Mode, OffloadRule, Selection, TailRatioRule,
     Thresholds,
@@ -37,10 +38,13 @@ const ENTRY_BODY_BYTES_MAX: usize = 1 << 30;
 const REPLAY_BODY_BYTES_MAX: usize = 16 << 20;
 const HEADERS: RangeInclusive<usize> = 16..=4096;
 const CONNECTIONS_MAX: usize = 1_000_000;
+const IN_FLIGHT_MAX: usize = 1_000_000;
+const CLIENT_SHARE: RangeInclusive<f64> = 0.001..=1.0;
 const FUNCTIONS_MAX: usize = 1_000_000;
 /// Most functions that have something said of them.
 const FUNCTIONS_NAMED_MAX: usize = 10_000;
 const RUNNING_MAX: u32 = 65_536;
+const STRETCH_MAX: RangeInclusive<f64> = 1.1..=100.0;
 const WAITING_MAX: u32 = 1_000_000;
 const IDLE_CONNECTIONS_MAX: usize = 65_536;
 const MINUTE_MS: u64 = 60_000;
@@ -278,6 +282,11 @@ fn read_queue(s: &mut Section<'_>) -> QueueRule {
         running_max: NonZeroU32::new(s.whole("running", 0, 1..=RUNNING_MAX)),
         waiting_max: s.whole("waiting", rule.waiting_max, 0..=WAITING_MAX),
         wait_max: Duration::from_millis(s.whole("wait_ms", wait_ms, 1..=10 * MINUTE_MS)),
+        limit: LimitRule {
+            enabled: s.flag("adaptive", rule.limit.enabled),
+            max: s.whole("running_max", rule.limit.max, 1..=RUNNING_MAX),
+            stretch_max: s.number("stretch_max", rule.limit.stretch_max, STRETCH_MAX),
+        },
     }
 }
 
@@ -304,6 +313,8 @@ fn read_limits(s: &mut Section<'_>) -> Limits {
         replay_body_bytes,
         headers,
         connections,
+        in_flight,
+        client_share,
         functions,
         idle_connections,
     } = Limits::DEFAULT;
@@ -317,6 +328,8 @@ fn read_limits(s: &mut Section<'_>) -> Limits {
         ),
         headers: s.whole("headers", headers, HEADERS),
         connections: s.whole("connections", connections, 1..=CONNECTIONS_MAX),
+        in_flight: s.whole("in_flight", in_flight, 1..=IN_FLIGHT_MAX),
+        client_share: s.number("client_share", client_share, CLIENT_SHARE),
         functions: NonZeroUsize::new(functions_max).unwrap_or(functions),
         idle_connections: s.whole("idle_connections", idle_connections, 0..=IDLE_CONNECTIONS_MAX),
     }
@@ -330,7 +343,13 @@ fn read_timeouts(s: &mut Section<'_>) -> Timeouts {
     Timeouts {
         connect: wait("connect_ms", default.connect, 1..=10 * MINUTE_MS),
         request_header: wait("request_header_ms", default.request_header, 1..=10 * MINUTE_MS),
+        request_body: wait("request_body_ms", default.request_body, 1..=DAY_MS),
+        keep_alive: wait("keep_alive_ms", default.keep_alive, 1..=60 * MINUTE_MS),
         answer: wait("answer_ms", default.answer, 1..=DAY_MS),
+        answer_body: wait("answer_body_ms", default.answer_body, 1..=DAY_MS),
+        client_read: wait("client_read_ms", default.client_read, 1..=DAY_MS),
+        total: wait("total_ms", default.total, 1..=7 * DAY_MS),
+        tunnel: wait("tunnel_ms", default.tunnel, 1..=7 * DAY_MS),
         idle: wait("idle_ms", default.idle, 1..=60 * MINUTE_MS),
         drain: wait("drain_ms", default.drain, 0..=60 * MINUTE_MS),
         name_fresh: wait("name_fresh_ms", default.name_fresh, 1..=DAY_MS),

@@ -11,12 +11,14 @@ use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tower::{Layer, Service};
 
+use crate::clients::{Kind, NoRoom};
 use crate::config::Snapshot;
 use crate::scheduling::FunctionName;
 use crate::state::State;
 
 use super::answer::Refused;
 use super::client::{Client, Port};
+use super::explain;
 use super::future::Either;
 use super::peer::{self, PeerContext, Standing};
 use super::request_body::drain;
@@ -66,7 +68,7 @@ pub struct Admitted {
     pub route: Route,
 }
 
-/// Our paths on the data port.
+/// Our paths on the data port; the first two run functions.
 pub const OWN_PATHS: [&str; 8] = [
     "/entry",
     "/schedule",
@@ -80,6 +82,10 @@ pub const OWN_PATHS: [&str; 8] = [
 
 /// The error of those who say that they are a peer, and are not.
 pub(super) const PEER_REJECTED: &str = "peer_rejected";
+/// Whether `path` is one of ours that runs no function.
+fn manages(path: &str) -> bool {
+    OWN_PATHS[2..].contains(&path)
+}
 
 const FUNCTION_PREFIX: &str = "/function/";
 const ASYNC_FUNCTION_PREFIX: &str = "/async-function/";
@@ -181,7 +187,9 @@ impl Admit {
     ) -> Result<(Route, Caller), Unserved> {
         check_message(request)?;
         let route = self.route(request.uri())?;
-        Ok((route, self.identify(snapshot, request)?))
+        let caller = self.identify(snapshot, request)?;
+        self.check_room(snapshot, request, &caller)?;
+        Ok((route, caller))
     }
 
     fn route(&self, uri: &Uri) -> Result<Route, Refused> {
@@ -190,6 +198,28 @@ impl Admit {
             return Ok(Route::Own);
         }
         classify(path)
+    }
+
+    /// Whether there is room for one more request, where it is one that takes any.
+    fn check_room(
+        &self,
+        snapshot: &Snapshot,
+        request: &Request<Incoming>,
+        caller: &Caller,
+    ) -> Result<(), Refused> {
+        let kind = if caller.is_peer { Kind::Peer } else { Kind::Client };
+        let Err(why) = self.client.connection.check(kind, &snapshot.limits) else { return Ok(()) };
+        if self.client.port == Port::Admin || manages(request.uri().path()) {
+            // Operators see and steer a node that is full.
+            return Ok(());
+        }
+        let refusals = &self.state.metrics.refusals;
+        let counted = match why {
+            NoRoom::All => &refusals.in_flight,
+            NoRoom::Client => &refusals.client_in_flight,
+        };
+        counted.inc();
+        Err(explain::no_room(why))
     }
 
     fn identify(

@@ -1,7 +1,7 @@
 //! Answers of our own: JSON that says what is wrong and how to mend it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -21,6 +21,8 @@ pub struct Refused {
     pub message: String,
     /// For 405: what is allowed.
     pub allow: Option<&'static str>,
+    /// For 503: when there may be room again, if that is known.
+    pub retry_after: Option<Duration>,
 }
 
 #[derive(Serialize)]
@@ -33,7 +35,7 @@ struct ErrorDocument<'a> {
 impl Refused {
     /// A refusal with `status`, `error` code and `message`.
     pub fn new(status: StatusCode, error: &'static str, message: impl Into<String>) -> Self {
-        Self { status, error, message: message.into(), allow: None }
+        Self { status, error, message: message.into(), allow: None, retry_after: None }
     }
 
     /// The answer. `request_id` appears in the log beside whatever else is known.
@@ -45,7 +47,9 @@ impl Refused {
         let headers = response.headers_mut();
         headers.insert(peer::REFUSAL, HeaderValue::from_static(self.error));
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            // Whole seconds, and rather too late than too early.
+            let seconds = self.retry_after.map_or(1, |wait| wait.as_secs_f64().ceil() as u64);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));

@@ -10,6 +10,7 @@ use http::header::HeaderValue;
 
 use crate::config::{Authority, Endpoint};
 
+use super::client_io;
 use super::headers;
 use super::signature::Session;
 use super::tls::Certified;
@@ -27,6 +28,8 @@ pub struct Connection {
     pub original_destination: Option<Authority>,
     /// The port it came in by.
     pub port: Port,
+    /// What outlives its requests.
+    pub(super) connection: Arc<client_io::Connection>,
     /// Its address, as the next server is told.
     pub(super) forwarded_for: HeaderValue,
     /// How it came.
@@ -47,12 +50,13 @@ pub enum Transport {
 }
 
 impl Client {
-    /// The client at `address`, who came in by `port`.
-    pub fn new(
+    /// The client at `address`, who came in by `port` on `connection`.
+    pub(super) fn new(
         address: SocketAddr,
         original_destination: Option<Authority>,
         port: Port,
         transport: Transport,
+        connection: Arc<client_io::Connection>,
     ) -> Self {
         let forwarded_for = headers::forwarded_for(address.ip());
         let session = RefCell::default();
@@ -60,10 +64,28 @@ impl Client {
             address,
             original_destination,
             port,
+            connection,
             forwarded_for,
             transport,
             session,
         }))
+    }
+}
+
+#[cfg(test)]
+impl Client {
+    /// A client from afar, of a sidecar that does nothing else.
+    pub(crate) fn stranger(port: Port) -> Self {
+        let yaml = "node: {id: a}\ntopology: [{id: a, role: worker, zone: z, address: 192.0.2.9}]";
+        let snapshot = crate::config::Snapshot::from_yaml(yaml, None).unwrap();
+        let rng = rand::SeedableRng::seed_from_u64(1);
+        let state = Arc::new(crate::state::State::new(snapshot, None, rng));
+        let address = SocketAddr::from(([192, 0, 2, 1], 1));
+        let limits = state.snapshot().limits;
+        let kind = crate::clients::Kind::Client;
+        let connected = state.clients.connect(address.ip(), kind, &limits).unwrap();
+        let connection = client_io::Connection::new(state, connected);
+        Self::new(address, None, port, Transport::Plain, connection)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Carries decisions out: asks for one, sends the invocation where it says, and reports back.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use super::request_body::{RequestBody, drain};
 use super::response_body::ResponseBody;
 use super::tunnel;
 use super::upstream::{Answered, Failure, Outbound, QUEUE_FULL, Upstreams};
+use super::watch::{Watch, Watched};
 
 /// What one worker thread works with.
 #[derive(Debug)]
@@ -39,6 +41,9 @@ pub struct Context {
     pub(super) upstreams: Rc<Upstreams>,
     pub(super) call_peers_from: Option<std::net::IpAddr>,
     pub(super) tunnels: tunnel::Count,
+    pub(super) watch: Watch,
+    /// The HTTP/2 stream that runs now.
+    pub(super) stream: RefCell<Option<Arc<Watched>>>,
 }
 
 /// The facts of one invocation, which stay the same over all attempts to place it.
@@ -146,7 +151,7 @@ async fn pass(
     }
     let sent = context.send(snapshot, &destination, outbound, None).await;
     match sent {
-        Ok(answered) => context.finish(answered, None, upgrade, |_| {}),
+        Ok(answered) => context.finish(client, answered, None, upgrade, |_| {}),
         Err(mut failure) => {
             let refused = context.explain_failure(&destination, &failure);
             if let Some(unsent) = failure.take_unsent() {
@@ -380,7 +385,8 @@ impl Placing<'_> {
             // It came too late there, which is no fault of that node.
             pending.outcome = Outcome::Cancelled;
         }
-        self.context.finish(answered, Some(pending), upgrade.take(), |headers| {
+        let client = &self.call.client;
+        self.context.finish(client, answered, Some(pending), upgrade.take(), |headers| {
             if let Some(report) = report {
                 report.write(headers, architecture);
             }
@@ -422,6 +428,7 @@ impl Context {
     /// Hands an upstream answer to the caller: its own fields, and those of `extend`.
     fn finish(
         &self,
+        client: &Client,
         answered: Answered,
         pending: Option<Pending>,
         upgrade: Option<OnUpgrade>,
@@ -429,14 +436,17 @@ impl Context {
     ) -> Response<ResponseBody> {
         let Answered { response, lease, .. } = answered;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let open = self.tunnels.clone();
-            return tunnel::open(response, lease, pending, upgrade, open);
+            return self.open_tunnel(client, response, lease, pending, upgrade);
         }
         let (mut head, incoming) = response.into_parts();
         head.version = http::Version::HTTP_11;
         super::headers::remove_connection_fields(&mut head.headers);
         extend(&mut head.headers);
-        Response::from_parts(head, ResponseBody::upstream(incoming, lease, pending))
+        let watched = || {
+            let stream = self.stream.borrow().clone();
+            stream.unwrap_or_else(|| Arc::clone(&client.connection.watched))
+        };
+        Response::from_parts(head, ResponseBody::upstream(incoming, lease, pending, watched))
     }
 
     pub(super) async fn send(

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use crate::clients::NoRoom;
 use crate::config::Snapshot;
 use crate::scheduling::route::Refusal;
 
@@ -9,6 +10,7 @@ use super::answer::Refused;
 use super::connect::Destination;
 use super::dispatch::Context;
 use super::upstream::{Failure, QUEUE_FULL};
+use super::watch::Wait;
 
 impl Context {
     /// Why there is no answer, and how to mend it.
@@ -20,12 +22,12 @@ impl Context {
                 "gateway_unreachable",
                 format!("{to} cannot be reached ({error}); check that it runs and listens there"),
             ),
-            Failure::Full(_) => Refused::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                QUEUE_FULL,
-                "too many invocations run and wait already; try again later, or raise queue.waiting \
-                 or queue.wait_ms",
-            ),
+            Failure::Full(_) => {
+                let message = "too many invocations run and wait already; try again later, or \
+                     raise queue.waiting or queue.wait_ms";
+                let refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, QUEUE_FULL, message);
+                Refused { retry_after: Some(self.state.turns.retry_after()), ..refused }
+            }
             Failure::Broken(error) => Refused::new(
                 StatusCode::BAD_GATEWAY,
                 "bad_gateway",
@@ -36,6 +38,12 @@ impl Context {
                 "gateway_timeout",
                 format!("{to} did not answer in time; raise timeouts.answer_ms or the deadline"),
             ),
+            Failure::ClientStalled => {
+                self.state.metrics.count_timeout(Wait::RequestBody);
+                let message = "nothing more came of the request's body; send it without pauses, or \
+                     raise timeouts.request_body_ms";
+                Refused::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
+            }
             Failure::ClientAborted => {
                 self.state.metrics.client_aborts.inc();
                 let message = "the request's body broke off; send all of it, well framed";
@@ -52,6 +60,22 @@ pub(super) const DEADLINE_PASSED: &str = "deadline_passed";
 pub(crate) fn deadline_passed() -> Refused {
     let message = "the deadline has passed; nothing was run";
     Refused::new(StatusCode::GATEWAY_TIMEOUT, DEADLINE_PASSED, message)
+}
+
+/// 503: too much is going on.
+pub(super) fn no_room(why: NoRoom) -> Refused {
+    let (error, message) = match why {
+        NoRoom::All => (
+            "too_many_requests",
+            "too many requests are in progress here; try again later, or raise limits.in_flight",
+        ),
+        NoRoom::Client => (
+            "client_share",
+            "this client has its share of the requests in progress; send fewer at once, or raise \
+             limits.in_flight or limits.client_share",
+        ),
+    };
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, error, message)
 }
 
 /// Why a decision was not to run it, and how to mend it.

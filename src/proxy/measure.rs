@@ -9,21 +9,20 @@ use http::{Request, Response, Version};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::state::State;
-
+use super::client_io::{Connection, InProgress};
 use super::drain::make_last;
 use super::response_body::ResponseBody;
 
 /// The layer that counts.
 #[derive(Debug, Clone)]
 pub struct Measure {
-    pub(super) state: Arc<State>,
+    pub(super) connection: Arc<Connection>,
 }
 
 /// The service [`Measure`] makes.
 #[derive(Debug, Clone)]
 pub struct Measured<S> {
-    state: Arc<State>,
+    connection: Arc<Connection>,
     inner: S,
 }
 
@@ -31,7 +30,7 @@ impl<S> Layer<S> for Measure {
     type Service = Measured<S>;
 
     fn layer(&self, inner: S) -> Measured<S> {
-        Measured { state: Arc::clone(&self.state), inner }
+        Measured { connection: Arc::clone(&self.connection), inner }
     }
 }
 
@@ -48,8 +47,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (state, version) = (Some(Arc::clone(&self.state)), request.version());
-        Counting { future: self.inner.call(request), state, version }
+        // It begins before it can be refused, so that whoever refuses it need not count it.
+        let (begun, version) = (Some(InProgress::begin(&self.connection)), request.version());
+        Counting { future: self.inner.call(request), request: begun, version }
     }
 }
 
@@ -59,14 +59,14 @@ pin_project! {
     pub struct Counting<F> {
         #[pin]
         future: F,
-        state: Option<Arc<State>>,
+        request: Option<InProgress>,
         version: Version,
     }
 
     impl<F> PinnedDrop for Counting<F> {
         fn drop(this: Pin<&mut Self>) {
-            if let Some(state) = this.project().state.take() {
-                state.metrics.client_aborts.inc();
+            if let Some(request) = this.project().request.take() {
+                request.state().metrics.client_aborts.inc();
             }
         }
     }
@@ -81,11 +81,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut answer = ready!(this.future.poll(cx));
-        if let (Some(state), Ok(response)) = (this.state.take(), &mut answer) {
+        if let (Some(request), Ok(response)) = (this.request.take(), &mut answer) {
+            let state = request.state();
             state.metrics.count_answer(response.status().as_u16());
             if state.is_draining() {
                 make_last(response, *this.version);
             }
+            response.body_mut().hold(request);
         }
         Poll::Ready(answer)
     }

@@ -1,11 +1,15 @@
 //! The data path.
 
+mod accept;
 pub mod admit;
 pub mod answer;
+mod begin;
 pub mod client;
+mod client_io;
 mod connect;
 pub mod dispatch;
 mod drain;
+mod executor;
 pub(crate) mod explain;
 mod future;
 pub mod headers;
@@ -27,9 +31,11 @@ pub mod response_body;
 mod saved;
 pub mod signature;
 mod split;
+mod sweep;
 mod tls;
 mod tunnel;
 mod upstream;
+mod watch;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -69,7 +75,7 @@ where
     let context = Rc::clone(context);
     ServiceBuilder::new()
         // Counts every answer, whoever gives it; while draining, makes it its connection's last.
-        .layer(Measure { state: Arc::clone(state) })
+        .layer(Measure { connection: Arc::clone(&client.connection) })
         // Refuses what must not go on; finds out who calls, and for what.
         .layer(Admit { state: Arc::clone(state), client })
         // Answers our own paths.
@@ -83,7 +89,8 @@ impl Context {
     pub fn new(state: Arc<State>) -> Rc<Self> {
         let upstreams = Upstreams::new(Arc::clone(&state));
         let call_peers_from = source_address(&state);
-        Rc::new(Self { state, upstreams, call_peers_from, tunnels: tunnel::Count::default() })
+        let (tunnels, watch, stream) = Default::default();
+        Rc::new(Self { state, upstreams, call_peers_from, tunnels, watch, stream })
     }
 }
 

@@ -7,7 +7,21 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::config::Timeouts;
+
 use super::request_body::Replay;
+
+/// How often a body that is on its way is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Why an answer is waited for no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// The client sent nothing more of its body.
+    RequestBody,
+    /// Nothing came from upstream.
+    Answer,
+}
 
 /// The timer of one upstream connection, for all requests that are sent over it.
 ///
@@ -23,39 +37,56 @@ impl Patience {
         Self(Box::pin(sleep(within)))
     }
 
-    /// Waits for `answer`, unless for as long as `within` nothing moves, the body that is `sent`
-    /// included: a large upload may take its time.
+    /// Waits for `answer`, for as long as something moves, the body that is `sent` included: a large
+    /// upload may take its time.
     pub(super) async fn wait_for<F: Future>(
         &mut self,
         mut answer: Pin<&mut F>,
-        within: Duration,
+        timeouts: &Timeouts,
         sent: Option<&Replay>,
-    ) -> Option<F::Output> {
-        let mut moved = sent.map(Replay::frames);
-        let mut until = Instant::now() + within;
+    ) -> Result<F::Output, Overdue> {
+        let mut frames = sent.map(Replay::frames);
+        let mut moved = Instant::now();
+        let until = look_at(moved, moved, timeouts, sent);
         if until < self.0.deadline() {
             self.0.as_mut().reset(until);
         }
         poll_fn(|cx| {
             if let Poll::Ready(settled) = answer.as_mut().poll(cx) {
-                return Poll::Ready(Some(settled));
+                return Poll::Ready(Ok(settled));
             }
             while self.0.as_mut().poll(cx).is_ready() {
                 let now = Instant::now();
-                if now >= until {
-                    let frames = sent.map(Replay::frames);
-                    if frames == moved {
-                        return Poll::Ready(None);
-                    }
-                    moved = frames;
-                    until = now + within;
+                let seen = sent.map(Replay::frames);
+                if seen != frames {
+                    (frames, moved) = (seen, now);
                 }
-                self.0.as_mut().reset(until);
+                if let Some(overdue) = overdue(now - moved, timeouts, sent) {
+                    return Poll::Ready(Err(overdue));
+                }
+                self.0.as_mut().reset(look_at(now, moved, timeouts, sent));
             }
             Poll::Pending
         })
         .await
     }
+}
+
+/// When to look again. A body on its way is looked at now and then, to tell who lets it stall.
+fn look_at(now: Instant, moved: Instant, timeouts: &Timeouts, sent: Option<&Replay>) -> Instant {
+    let last = moved + timeouts.answer;
+    match sent {
+        Some(sent) if !sent.is_complete() => last.min(now + LOOK_INTERVAL),
+        _ => last,
+    }
+}
+
+/// Whoever is waited for is to blame: the client for its body, or upstream for taking it.
+fn overdue(waited: Duration, timeouts: &Timeouts, sent: Option<&Replay>) -> Option<Overdue> {
+    if sent.is_some_and(Replay::awaits_client) && waited >= timeouts.request_body {
+        return Some(Overdue::RequestBody);
+    }
+    (waited >= timeouts.answer).then_some(Overdue::Answer)
 }
 
 #[cfg(test)]
@@ -67,14 +98,18 @@ mod tests {
 
     const WITHIN: Duration = Duration::from_secs(10);
 
+    fn within(answer: Duration) -> Timeouts {
+        Timeouts { answer, ..Timeouts::DEFAULT }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn it_ends_after_its_time_however_often_it_is_used() {
         let mut patience = Patience::new(WITHIN);
         for pause in [Duration::ZERO, WITHIN / 2, WITHIN * 3] {
             tokio::time::sleep(pause).await;
             let began = Instant::now();
-            let answer = patience.wait_for(pin!(pending::<()>()), WITHIN, None).await;
-            assert_eq!(answer, None);
+            let answer = patience.wait_for(pin!(pending::<()>()), &within(WITHIN), None).await;
+            assert_eq!(answer, Err(Overdue::Answer));
             assert!(began.elapsed() >= WITHIN && began.elapsed() < WITHIN * 11 / 10);
         }
     }
@@ -87,7 +122,7 @@ mod tests {
                 tokio::time::sleep(WITHIN * 9 / 10).await;
                 7
             };
-            assert_eq!(patience.wait_for(pin!(late), WITHIN, None).await, Some(7));
+            assert_eq!(patience.wait_for(pin!(late), &within(WITHIN), None).await, Ok(7));
         }
     }
 
@@ -95,7 +130,8 @@ mod tests {
     async fn a_shorter_time_holds_at_once() {
         let mut patience = Patience::new(WITHIN);
         let began = Instant::now();
-        assert_eq!(patience.wait_for(pin!(pending::<()>()), WITHIN / 10, None).await, None);
+        let answer = patience.wait_for(pin!(pending::<()>()), &within(WITHIN / 10), None).await;
+        assert_eq!(answer, Err(Overdue::Answer));
         assert!(began.elapsed() < WITHIN / 5);
     }
 }

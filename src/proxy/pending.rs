@@ -9,7 +9,7 @@ use crate::scheduling::route::{Invoked, Outcome, Ticket};
 use crate::state::State;
 use crate::topology::Slot;
 
-use super::queue::Turn;
+use super::queue::{Turn, Verdict};
 
 /// A step whose outcome is still to be recorded; a caller who goes away cancels it.
 #[derive(Debug)]
@@ -61,6 +61,9 @@ impl Pending {
     pub(super) fn note<B>(&mut self, response: &Response<B>) {
         let now = self.state.now();
         self.ticket = self.ticket.take().map(|ticket| ticket.heard(now));
+        if let Some(turn) = &mut self.turn {
+            turn.verdict = Verdict::of(response.status());
+        }
         if !is_good(response.status()) {
             self.outcome = Outcome::Failed;
         }
@@ -93,6 +96,12 @@ impl Pending {
     fn record(&mut self, outcome: Outcome) {
         if let Some(ticket) = self.ticket.take() {
             self.state.record(ticket, outcome, self.report, self.observed.take());
+        }
+        if outcome != Outcome::Good
+            && let Some(turn) = &mut self.turn
+        {
+            // Whoever breaks off says nothing of how long it would have taken.
+            turn.verdict = turn.verdict.filter(|verdict| *verdict == Verdict::Shed);
         }
         // The next one runs only when this one no longer counts.
         self.turn = None;

@@ -3,26 +3,57 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::StatusCode;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use crate::scheduling::queue::Place;
+use crate::clients;
+use crate::scheduling::FunctionName;
+use crate::scheduling::queue::{Caller, Place};
 use crate::scheduling::route::Stage;
 use crate::state::State;
-use crate::turns::Asked;
+use crate::turns::{Asked, Started};
 
-use super::dispatch::{Attempt, Placing};
+use super::dispatch::{Attempt, Call, Placing};
 use super::load_field;
 use super::peer;
+use super::pending::is_good;
 use super::upstream::{Answered, Failure, QUEUE_FULL};
 
 /// The turn of one that runs; the next begins when it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn(Arc<State>);
+pub(super) struct Turn {
+    state: Arc<State>,
+    function: FunctionName,
+    started: Started,
+    /// How the invocation ended, where that says anything of the gateway.
+    pub(super) verdict: Option<Verdict>,
+}
+
+/// What the end of an invocation says of the gateway that ran it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// How long it takes.
+    Timed,
+    /// That it has too much to do.
+    Shed,
+}
+
+impl Verdict {
+    pub(super) fn of(status: StatusCode) -> Option<Self> {
+        match status {
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => Some(Self::Shed),
+            status => is_good(status).then_some(Self::Timed),
+        }
+    }
+}
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.end_turn();
+        let of = |verdict| self.started.sample(self.function, verdict == Verdict::Shed);
+        self.state.end_turn(self.verdict.map(of));
     }
 }
 
@@ -39,13 +70,13 @@ pub(super) enum NoTurn {
 struct Waiting<'a> {
     state: &'a Arc<State>,
     place: Place,
-    word: oneshot::Receiver<()>,
+    word: oneshot::Receiver<Started>,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if self.state.turns.leave(self.place, &mut self.word) {
-            self.state.end_turn();
+            self.state.end_turn(None);
         }
     }
 }
@@ -64,15 +95,20 @@ impl Placing<'_> {
             return if runs { Ok(()) } else { Err(self.refuse_turn(NoTurn::Full)) };
         }
         let state = &self.context.state;
-        let (asked, start_by) = state.ask_turn(snapshot, self.call.function, self.call.deadline);
-        match asked {
-            Asked::Runs => {}
+        let Call { function, deadline, client, .. } = self.call;
+        let caller = Caller(clients::key_of(client.address.ip()));
+        let (asked, start_by) = state.ask_turn(snapshot, *function, caller, *deadline);
+        let started = match asked {
+            Asked::Runs(started) => started,
             Asked::Full => return Err(self.refuse_turn(NoTurn::Full)),
             Asked::Waits(place, word) => {
                 let mut waiting = Waiting { state, place, word };
                 attempt.pending.hold();
                 match timeout_at(start_by.into(), &mut waiting.word).await {
-                    Ok(Ok(())) => attempt.pending.resume(),
+                    Ok(Ok(started)) => {
+                        attempt.pending.resume();
+                        started
+                    }
                     // Too late, or gone for somebody in a greater hurry.
                     _ if self.call.deadline.is_some() && Instant::now() >= start_by => {
                         return Err(self.refuse_turn(NoTurn::Late));
@@ -80,8 +116,8 @@ impl Placing<'_> {
                     _ => return Err(self.refuse_turn(NoTurn::Full)),
                 }
             }
-        }
-        attempt.pending.turn = Some(Turn(Arc::clone(state)));
+        };
+        attempt.pending.turn = Some(self.turn(started));
         Ok(())
     }
 
@@ -92,10 +128,14 @@ impl Placing<'_> {
         if !snapshot.site.policy.queue.enabled || !here {
             return true;
         }
-        let state = &self.context.state;
-        let runs = state.ask_turn_at_once(snapshot);
-        attempt.pending.turn = runs.then(|| Turn(Arc::clone(state)));
-        runs
+        let started = self.context.state.ask_turn_at_once(snapshot);
+        attempt.pending.turn = started.map(|started| self.turn(started));
+        started.is_some()
+    }
+
+    fn turn(&self, started: Started) -> Turn {
+        let (state, function) = (Arc::clone(&self.context.state), self.call.function);
+        Turn { state, function, started, verdict: None }
     }
 
     /// What to make of an answer by which a peer says that somebody else should be asked.

@@ -46,6 +46,7 @@ pub(super) struct Replay {
     frames: Cell<u64>,
     complete: Cell<bool>,
     client_failed: Cell<bool>,
+    awaits_client: Cell<bool>,
 }
 
 impl RequestBody {
@@ -59,6 +60,7 @@ impl RequestBody {
                 frames: Cell::new(0),
                 complete: Cell::new(false),
                 client_failed: Cell::new(false),
+                awaits_client: Cell::new(false),
             })
         });
         Self { source: Source::Incoming(body), replay, gate: None }
@@ -75,6 +77,7 @@ impl RequestBody {
             frames: Cell::new(0),
             complete: Cell::new(true),
             client_failed: Cell::new(false),
+            awaits_client: Cell::new(false),
         };
         Self {
             source: Source::Kept(kept.into_iter(), length as u64),
@@ -109,7 +112,11 @@ impl RequestBody {
                 Ok(Frame::data(bytes))
             })),
             Source::Incoming(body) => {
-                let mut frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                let polled = Pin::new(&mut *body).poll_frame(cx);
+                if let Some(replay) = &self.replay {
+                    replay.awaits_client.set(polled.is_pending());
+                }
+                let mut frame = ready!(polled);
                 if let Some(Ok(frame)) = &mut frame {
                     frame.trailers_mut().into_iter().for_each(remove_internal_fields);
                 }
@@ -161,6 +168,11 @@ impl Replay {
     /// Whether the client, not the upstream, broke off.
     pub(super) fn client_failed(&self) -> bool {
         self.client_failed.get()
+    }
+
+    /// Whether upstream would take more of it than has come.
+    pub(super) fn awaits_client(&self) -> bool {
+        self.awaits_client.get()
     }
 
     /// Whether all of the body has been read from the client.

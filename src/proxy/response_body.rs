@@ -1,14 +1,17 @@
 //! Response bodies as they stream through: their ends set free what they held.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
+use super::client_io::InProgress;
 use super::headers::remove_internal_fields;
 use super::pending::Pending;
 use super::request_body::BodyError;
 use super::upstream::Lease;
+use super::watch::Watched;
 
 /// A response body on its way to the caller.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Streamed {
     incoming: Incoming,
     lease: Option<Lease>,
     pending: Option<Pending>,
+    watched: Arc<Watched>,
+    request: Option<InProgress>,
 }
 
 impl ResponseBody {
@@ -37,7 +42,12 @@ impl ResponseBody {
     }
 
     /// The body of an upstream answer; `lease` and `pending` end with it.
-    pub(super) fn upstream(incoming: Incoming, lease: Lease, pending: Option<Pending>) -> Self {
+    pub(super) fn upstream(
+        incoming: Incoming,
+        lease: Lease,
+        pending: Option<Pending>,
+        watched: impl FnOnce() -> Arc<Watched>,
+    ) -> Self {
         if incoming.is_end_stream() {
             lease.release();
             if let Some(pending) = pending {
@@ -45,7 +55,15 @@ impl ResponseBody {
             }
             return Self::Ended(incoming);
         }
-        Self::Upstream(Box::new(Streamed { incoming, lease: Some(lease), pending }))
+        let (lease, watched) = (Some(lease), watched());
+        Self::Upstream(Box::new(Streamed { incoming, lease, pending, watched, request: None }))
+    }
+
+    /// Keeps a request in progress for as long as its answer streams.
+    pub(super) fn hold(&mut self, request: InProgress) {
+        if let Self::Upstream(streamed) = self {
+            streamed.request = Some(request);
+        }
     }
 }
 
@@ -69,6 +87,7 @@ impl Streamed {
 
 impl Drop for Streamed {
     fn drop(&mut self) {
+        self.watched.end_stream();
         // Neither ended nor broken off: nobody is there any more to read it.
         if let Some(lease) = &self.lease {
             lease.count_client_abort();
@@ -88,7 +107,9 @@ impl Body for ResponseBody {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Ended(_) => Poll::Ready(None),
             Self::Upstream(streamed) => {
-                let mut frame = ready!(Pin::new(&mut streamed.incoming).poll_frame(cx));
+                let polled = Pin::new(&mut streamed.incoming).poll_frame(cx);
+                streamed.watched.note_part(polled.is_ready());
+                let Poll::Ready(mut frame) = polled else { return Poll::Pending };
                 if let Some(Ok(frame)) = &mut frame {
                     frame.trailers_mut().into_iter().for_each(remove_internal_fields);
                 }

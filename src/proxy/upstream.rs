@@ -21,7 +21,7 @@ use crate::state::State;
 
 use super::connect::{self, Destination};
 use super::names::Names;
-use super::patience::Patience;
+use super::patience::{Overdue, Patience};
 use super::peer;
 use super::request_body::{Gate, Passage, Replay, RequestBody};
 use super::saved::Saved;
@@ -122,6 +122,8 @@ pub(super) enum Failure {
     Broken(hyper::Error),
     /// The client broke off its body.
     ClientAborted,
+    /// The client sent nothing more of its body.
+    ClientStalled,
     /// No answer in time.
     TimedOut,
 }
@@ -131,7 +133,7 @@ impl Failure {
     pub(super) fn take_unsent(&mut self) -> Option<Box<Outbound>> {
         match self {
             Self::NothingRan(_, unsent) | Self::Full(unsent) => unsent.take(),
-            Self::Broken(_) | Self::ClientAborted | Self::TimedOut => None,
+            Self::Broken(_) | Self::ClientAborted | Self::ClientStalled | Self::TimedOut => None,
         }
     }
 
@@ -144,7 +146,7 @@ impl Failure {
             }
             Self::Broken(_) | Self::TimedOut => Outcome::Lost,
             // Being busy is no fault, and is told in numbers.
-            Self::ClientAborted | Self::Full(_) => Outcome::Cancelled,
+            Self::ClientAborted | Self::ClientStalled | Self::Full(_) => Outcome::Cancelled,
         }
     }
 }
@@ -170,13 +172,13 @@ impl Upstreams {
         let Snapshot { limits, timeouts, .. } = snapshot;
         let pool = self.pool(destination);
         if let Some(lease) = self.lease_idle(&pool, limits) {
-            match exchange(lease, outbound, timeouts.answer).await {
+            match exchange(lease, outbound, timeouts).await {
                 Err(Failure::NothingRan(_, Some(again))) => outbound = again,
                 settled => return settled,
             }
         }
         match self.connect(pool, snapshot).await {
-            Ok(lease) => exchange(lease, outbound, timeouts.answer).await,
+            Ok(lease) => exchange(lease, outbound, timeouts).await,
             Err(error) => {
                 self.state.metrics.upstream_connect_failures.inc();
                 tracing::debug!(to = %destination.authority, %error, "cannot connect");
@@ -293,7 +295,7 @@ impl Drop for Lease {
 async fn exchange(
     mut lease: Lease,
     outbound: Box<Outbound>,
-    answer_within: Duration,
+    timeouts: &Timeouts,
 ) -> Result<Answered, Failure> {
     let Outbound { mut head, mut body, expects_continue } = *outbound;
     name_host(&mut head.headers, &lease.home.destination.authority);
@@ -321,10 +323,11 @@ async fn exchange(
         return Err(Failure::NothingRan(io::ErrorKind::NotConnected.into(), None));
     };
     let answer = pin!(sender.try_send_request(request));
-    match patience.wait_for(answer, answer_within, sent.as_deref()).await {
-        Some(Ok(response)) => Ok(Answered { response, lease, saved, sent }),
-        None => Err(Failure::TimedOut),
-        Some(Err(mut failed)) => Err(match failed.take_message() {
+    match patience.wait_for(answer, timeouts, sent.as_deref()).await {
+        Ok(Ok(response)) => Ok(Answered { response, lease, saved, sent }),
+        Err(Overdue::Answer) => Err(Failure::TimedOut),
+        Err(Overdue::RequestBody) => Err(Failure::ClientStalled),
+        Ok(Err(mut failed)) => Err(match failed.take_message() {
             Some(request) => {
                 let (head, body) = request.into_parts();
                 let outbound = Box::new(Outbound { head, body, expects_continue });

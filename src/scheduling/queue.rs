@@ -3,7 +3,8 @@
 //! Invocations wait in the order of the time by which they must start. For one with a deadline that
 //! is the deadline less what its function usually takes; for one without, the longest wait there
 //! is. So those in a hurry go first, and nobody is passed over for ever: whoever has waited long
-//! enough is in the greatest hurry of all.
+//! enough is in the greatest hurry of all. When there are too many, whoever has most of the places
+//! gives one up, so that one caller cannot keep out the others.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -11,10 +12,12 @@ use std::time::Duration;
 
 use rand::Rng;
 
+use super::holders::Holders;
+use super::limit::LimitRule;
 use super::{FunctionName, Scheduler, Time};
 
 /// How many may run and wait, and how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QueueRule {
     /// Whether anybody waits; otherwise everything runs at once.
     pub enabled: bool,
@@ -24,6 +27,8 @@ pub struct QueueRule {
     pub waiting_max: u32,
     /// Longest wait of an invocation without a deadline.
     pub wait_max: Duration,
+    /// Whether and how the number of those that run is learned; it starts from `running_max`.
+    pub limit: LimitRule,
 }
 
 impl QueueRule {
@@ -50,6 +55,7 @@ impl Default for QueueRule {
             running_max: None,
             waiting_max: Self::WAITING_MAX,
             wait_max: Self::WAIT_MAX,
+            limit: LimitRule::default(),
         }
     }
 }
@@ -69,6 +75,7 @@ pub struct Bounds {
 pub struct Queue<T> {
     running: u32,
     waiting: BTreeMap<Place, T>,
+    holders: Holders,
     entered: u64,
 }
 
@@ -77,7 +84,12 @@ pub struct Queue<T> {
 pub struct Place {
     start_by: Time,
     serial: u64,
+    pub(super) caller: Caller,
 }
+
+/// Whoever places in the queue are shared between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Caller(pub u64);
 
 /// What becomes of one who comes.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,7 +113,7 @@ pub enum Turn<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { running: 0, waiting: BTreeMap::new(), entered: 0 }
+        Self { running: 0, waiting: BTreeMap::new(), holders: Holders::default(), entered: 0 }
     }
 }
 
@@ -125,25 +137,38 @@ impl<T> Queue<T> {
 
     /// Lets `who` run, or wait to start by `start_by`. Nobody who comes overtakes those that wait:
     /// where somebody waits, all cores are in use or about to be.
-    pub fn enter(&mut self, bounds: Bounds, start_by: Time, who: T) -> Admission<T> {
+    pub fn enter(
+        &mut self,
+        bounds: Bounds,
+        caller: Caller,
+        start_by: Time,
+        who: T,
+    ) -> Admission<T> {
         if self.enter_at_once(bounds) {
             return Admission::Runs(who);
         }
-        let place = Place { start_by, serial: self.entered };
+        let place = Place { start_by, serial: self.entered, caller };
         let full = self.waiting.len() >= bounds.waiting as usize;
-        let most_patient = self.waiting.last_key_value().is_none_or(|(last, _)| *last <= place);
-        if full && (most_patient || bounds.waiting == 0) {
-            return Admission::Full(who);
+        let mut out = None;
+        if full {
+            let last = self.waiting.last_key_value().map(|(last, _)| *last);
+            let goes = last.and_then(|last| self.holders.to_give_up(place, last));
+            out = goes.filter(|_| bounds.waiting > 0).and_then(|goes| self.leave(goes));
+            if out.is_none() {
+                return Admission::Full(who);
+            }
         }
-        let out = if full { self.waiting.pop_last().map(|(_, out)| out) } else { None };
         self.entered += 1;
+        self.holders.add(place);
         self.waiting.insert(place, who);
         Admission::Waits(place, out)
     }
 
     /// Takes out one that waits no longer; none if its turn has come or it had to go.
     pub fn leave(&mut self, place: Place) -> Option<T> {
-        self.waiting.remove(&place)
+        let who = self.waiting.remove(&place)?;
+        self.holders.remove(place);
+        Some(who)
     }
 
     /// Notes that one of those that ran has ended.
@@ -159,7 +184,8 @@ impl<T> Queue<T> {
         if !expired && self.running >= bounds.running {
             return None;
         }
-        let (_, who) = self.waiting.pop_first()?;
+        let place = *place;
+        let who = self.leave(place)?;
         if expired {
             return Some(Turn::Expired(who));
         }

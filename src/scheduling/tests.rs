@@ -6,6 +6,7 @@ mod fleet;
 mod hedge;
 mod hostile;
 mod learning;
+mod limit;
 mod prediction;
 mod properties;
 mod queue;

@@ -6,7 +6,7 @@ use super::fleet::Fleet;
 use super::queue::Nanos;
 use super::world::{Event, World};
 use crate::scheduling::Time;
-use crate::scheduling::queue::{Admission, Bounds, Place, Turn};
+use crate::scheduling::queue::{Admission, Bounds, Caller, Place, Turn};
 use crate::scheduling::route::{Outcome, Stage};
 
 /// How a call stands with the queue of the machine that is to run it.
@@ -45,7 +45,7 @@ impl World<'_> {
             call.turn = Standing::Runs;
             return self.begin(id);
         }
-        match member.turns.enter(bounds, start_by, id) {
+        match member.turns.enter(bounds, Caller::default(), start_by, id) {
             Admission::Runs(_) => {
                 call.turn = Standing::Runs;
                 self.begin(id);

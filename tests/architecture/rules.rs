@@ -148,7 +148,7 @@ fn rank(module: &str) -> Option<u8> {
         "topology" => 1,
         "scheduling" => 2,
         "config" => 3,
-        "sim" | "host_load" | "metrics" | "record" | "turns" => 4,
+        "sim" | "clients" | "host_load" | "metrics" | "record" | "turns" => 4,
         "state" => 5,
         "proxy" => 6,
         "api" => 7,
@@ -163,7 +163,15 @@ fn may_import(from: &str, to: &str) -> bool {
     let live = |module| {
         matches!(
             module,
-            "host_load" | "metrics" | "record" | "turns" | "state" | "proxy" | "api" | "app"
+            "clients"
+                | "host_load"
+                | "metrics"
+                | "record"
+                | "turns"
+                | "state"
+                | "proxy"
+                | "api"
+                | "app"
         )
     };
     match (rank(from), rank(to)) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
 use super::*;
-use crate::scheduling::queue::{Admission, Bounds, Place, Queue, QueueRule, Turn};
+use crate::scheduling::queue::{Admission, Bounds, Caller, Place, Queue, QueueRule, Turn};
 
 const TWO: Bounds = Bounds { running: 2, waiting: 3 };
 
@@ -12,13 +12,13 @@ const TWO: Bounds = Bounds { running: 2, waiting: 3 };
 fn busy() -> Queue<&'static str> {
     let mut queue = Queue::default();
     for who in ["a", "b"] {
-        assert_eq!(queue.enter(TWO, at(1.0), who), Admission::Runs(who));
+        assert_eq!(queue.enter(TWO, Caller::default(), at(1.0), who), Admission::Runs(who));
     }
     queue
 }
 
 fn wait(queue: &mut Queue<&'static str>, start_by_s: f64, who: &'static str) -> Place {
-    match queue.enter(TWO, at(start_by_s), who) {
+    match queue.enter(TWO, Caller::default(), at(start_by_s), who) {
         Admission::Waits(place, None) => place,
         other => panic!("{who}: {other:?}"),
     }
@@ -50,8 +50,12 @@ fn the_one_that_could_have_waited_longest_goes() {
     for (start_by_s, who) in [(5.0, "five"), (2.0, "two"), (3.0, "three")] {
         wait(&mut queue, start_by_s, who);
     }
-    assert_eq!(queue.enter(TWO, at(5.0), "six"), Admission::Full("six"), "it came after an equal");
-    let urgent = queue.enter(TWO, at(1.5), "urgent");
+    assert_eq!(
+        queue.enter(TWO, Caller::default(), at(5.0), "six"),
+        Admission::Full("six"),
+        "it came after an equal"
+    );
+    let urgent = queue.enter(TWO, Caller::default(), at(1.5), "urgent");
     assert!(matches!(urgent, Admission::Waits(_, Some("five"))), "{urgent:?}");
     assert_eq!(turns(&mut queue, 1.0), ["urgent", "two", "three"].map(Turn::Runs));
 }
@@ -63,7 +67,10 @@ fn who_does_not_wait_takes_nobodys_place() {
     assert!(!queue.enter_at_once(TWO), "both cores are in use");
     queue.end();
     assert!(!queue.enter_at_once(TWO), "it is the turn of another");
-    assert_eq!(queue.enter(Bounds { waiting: 0, ..TWO }, at(1.0), "x"), Admission::Full("x"));
+    assert_eq!(
+        queue.enter(Bounds { waiting: 0, ..TWO }, Caller::default(), at(1.0), "x"),
+        Admission::Full("x")
+    );
     assert_eq!(queue.next(TWO, at(1.0)), Some(Turn::Runs("waits")));
     queue.end();
     assert!(queue.enter_at_once(TWO));
@@ -177,7 +184,7 @@ impl Model {
         self.entered += 1;
         let time = at(start_by_s as f64);
         let least = |waiting: &[(u64, u64, Place)]| waiting.iter().map(|w| (w.0, w.1)).max();
-        match self.queue.enter(self.bounds, time, who) {
+        match self.queue.enter(self.bounds, Caller::default(), time, who) {
             Admission::Runs(_) => {
                 assert!(self.running.len() < self.bounds.running as usize);
                 assert!(self.waiting.is_empty(), "nobody is overtaken");
@@ -255,4 +262,44 @@ fn turns_are_those_of_a_sorted_list() {
             model.step(&mut rng);
         }
     }
+}
+
+#[test]
+fn one_caller_cannot_have_all_places() {
+    let enter = |queue: &mut Queue<&'static str>, caller, start_by_s, who| {
+        queue.enter(TWO, Caller(caller), at(start_by_s), who)
+    };
+    let mut queue = busy();
+    for (start_by_s, who) in [(2.0, "greedy two"), (3.0, "greedy three"), (4.0, "greedy four")] {
+        assert!(matches!(enter(&mut queue, 1, start_by_s, who), Admission::Waits(_, None)));
+    }
+    let first = enter(&mut queue, 2, 9.0, "modest");
+    assert!(matches!(first, Admission::Waits(_, Some("greedy four"))), "{first:?}");
+    let second = enter(&mut queue, 2, 9.5, "modest again");
+    assert_eq!(second, Admission::Full("modest again"), "two and one are as fair as three can be");
+    let urgent = enter(&mut queue, 1, 1.5, "greedy urgent");
+    assert!(matches!(urgent, Admission::Waits(_, Some("greedy three"))), "its own: {urgent:?}");
+    let third = enter(&mut queue, 3, 9.9, "newcomer");
+    assert!(matches!(third, Admission::Waits(_, Some("greedy two"))), "{third:?}");
+    assert_eq!(turns(&mut queue, 1.0), ["greedy urgent", "modest", "newcomer"].map(Turn::Runs));
+}
+
+#[test]
+fn places_are_given_up_until_all_have_alike() {
+    let bounds = Bounds { running: 0, waiting: 12 };
+    let mut queue = Queue::default();
+    for caller in 0..4 {
+        for n in 0..50 {
+            // Each who comes is in a greater hurry than all before.
+            queue.enter(bounds, Caller(caller), at(f64::from(1000 - n)), caller);
+        }
+    }
+    let runs = Bounds { running: 12, ..bounds };
+    let mut who: Vec<u64> = std::iter::from_fn(|| queue.next(runs, at(0.0)))
+        .map(|turn| match turn {
+            Turn::Runs(caller) | Turn::Expired(caller) => caller,
+        })
+        .collect();
+    who.sort_unstable();
+    assert_eq!(who, [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]);
 }

@@ -1,0 +1,119 @@
+//! The client's side of a connection, which leaves marks of what moves on it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::clients::{Connected, Kind, NoRoom};
+use crate::config::Limits;
+use crate::state::State;
+
+use super::io::Stream;
+use super::watch::Watched;
+
+/// What outlives the requests of a client connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Marks of what it waits for.
+    pub(super) watched: Arc<Watched>,
+    /// Its place among all connections.
+    connected: Connected,
+    state: Arc<State>,
+}
+
+impl Connection {
+    pub(super) fn new(state: Arc<State>, connected: Connected) -> Arc<Self> {
+        state.metrics.connections.inc();
+        Arc::new(Self { watched: Arc::default(), connected, state })
+    }
+
+    /// Whether a request that has begun on it may go on.
+    pub(super) fn check(&self, kind: Kind, limits: &Limits) -> Result<(), NoRoom> {
+        self.connected.check(kind, limits)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.state.metrics.connections.dec();
+    }
+}
+
+/// A request in progress, counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct InProgress(Arc<Connection>);
+
+impl InProgress {
+    pub(super) fn begin(connection: &Arc<Connection>) -> Self {
+        connection.watched.begin_call();
+        connection.connected.begin();
+        Self(Arc::clone(connection))
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.0.state
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.watched.end_call();
+        self.0.connected.end();
+    }
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct ClientIo {
+    stream: Stream,
+    connection: Arc<Connection>,
+}
+
+impl ClientIo {
+    pub(super) fn new(stream: Stream, connection: Arc<Connection>) -> Self {
+        Self { stream, connection }
+    }
+
+    /// Has the connection end without a word when it is dropped.
+    pub(super) fn reset_on_close(&self) {
+        let _ = self.stream.tcp().set_zero_linger();
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.connection.watched.note_read();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.connection.watched.note_write(written.is_ready());
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
