@@ -268,7 +268,7 @@ fn without_body(response: Response<ResponseBody>) -> Response<ResponseBody> {
 mod tests {
     use super::*;
     use crate::proxy::admit::OWN_PATHS;
-    use crate::proxy::client::{Client, Transport};
+    use crate::proxy::client::Client;
 
     #[test]
     fn the_data_port_admits_exactly_the_paths_of_the_table() {

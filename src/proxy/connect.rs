@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::config::{Authority, Endpoint, Secret, Snapshot, Timeouts};
 use crate::topology::{Node, NodeId};
 
-use super::io::{Stream, UpstreamIo};
+use super::io::{Silence, Stream, UpstreamIo};
 use super::names::Names;
 use super::request_body::RequestBody;
 use super::signature::{self, Session};
@@ -96,7 +96,8 @@ pub(super) async fn open_http(
         }
         Some(Peer { proof: Proof::Key(_), .. }) | None => Stream::Plain(stream),
     };
-    Ok(UpstreamIo::new(stream))
+    let silence = Silence { usual: timeouts.connect * SILENCE_FACTOR, blocked: timeouts.answer };
+    Ok(UpstreamIo::new(stream, silence))
 }
 
 /// The session that begins on a new connection to `destination`, where it has to prove itself by the
@@ -133,7 +134,6 @@ pub(super) async fn open(
         }
     };
     let socket = SockRef::from(&stream);
-    socket.set_tcp_user_timeout(Some(timeouts.connect * SILENCE_FACTOR))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
     Ok(stream)
 }

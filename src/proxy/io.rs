@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -71,12 +72,35 @@ impl AsyncWrite for Stream {
 /// that request with RST: nobody has read all of it, so it is sent elsewhere. But the FIN came
 /// first, so a plain read reports an orderly end, which may as well mean that the server read the
 /// request and died over it. The socket's pending error tells the two apart.
+///
+/// It also has more patience with a server that takes its time over a large upload: to the kernel, a
+/// window that stays shut is as silent as a server that is gone.
 #[derive(Debug)]
-pub(super) struct UpstreamIo(Stream);
+pub(super) struct UpstreamIo {
+    stream: Stream,
+    silence: Silence,
+    is_blocked: bool,
+}
+
+/// How long a server may take nothing of what is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Silence {
+    /// Usually: whoever does not even acknowledge it is gone.
+    pub(super) usual: Duration,
+    /// When there is more than it has room for.
+    pub(super) blocked: Duration,
+}
 
 impl UpstreamIo {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self(stream)
+    pub(super) fn new(stream: Stream, silence: Silence) -> Self {
+        let io = Self { stream, silence, is_blocked: false };
+        io.be_patient(silence.usual);
+        io
+    }
+
+    fn be_patient(&self, silence: Duration) {
+        // A socket that refuses the option is about to fail anyway.
+        let _ = SockRef::from(self.stream.tcp()).set_tcp_user_timeout(Some(silence));
     }
 }
 
@@ -87,13 +111,17 @@ impl AsyncRead for UpstreamIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = ready!(Pin::new(&mut self.0).poll_read(cx, buf));
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        if self.is_blocked {
+            self.is_blocked = false;
+            self.be_patient(self.silence.usual);
+        }
         let ended = match &read {
             Ok(()) => buf.filled().len() == before && buf.remaining() > 0,
             // How TLS tells an end that was not announced.
             Err(error) => error.kind() == io::ErrorKind::UnexpectedEof,
         };
-        if ended && let Ok(Some(refused)) = SockRef::from(self.0.tcp()).take_error() {
+        if ended && let Ok(Some(refused)) = SockRef::from(self.stream.tcp()).take_error() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, refused)));
         }
         Poll::Ready(read)
@@ -106,15 +134,20 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if written.is_pending() && !self.is_blocked {
+            self.is_blocked = true;
+            self.be_patient(self.silence.blocked);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Limit {
     samples: u32,
     stretch: f64,
     reached: bool,
+    /// The mean stretch of the last window.
+    mean: f64,
     /// The usual seconds of each function.
     usual: LruCache<FunctionName, f64>,
 }
@@ -88,6 +90,7 @@ impl Limit {
             samples: 0,
             stretch: 0.0,
             reached: false,
+            mean: 1.0,
             usual: LruCache::new(functions),
         }
     }
@@ -101,9 +104,10 @@ impl Limit {
     pub fn record(&mut self, rule: &LimitRule, least: u32, sample: Sample, now: Time) {
         let limit = self.current(rule, least);
         let seconds = now.since(sample.begun).as_secs_f64();
-        let calm = !sample.shed && sample.running <= least.max(limit / 2);
-        let usual = self.usual.get_or_insert_mut(sample.function, || seconds);
-        if calm {
+        // Of a function that is new while others are stretched, believe that it is stretched too.
+        let mean = self.mean.max(1.0);
+        let usual = self.usual.get_or_insert_mut(sample.function, || seconds / mean);
+        if !sample.shed && sample.running <= least {
             *usual += USUAL_WEIGHT * (seconds - *usual);
         }
         let stretch = if sample.shed { STRETCH_CAP } else { seconds / usual.max(1e-6) };
@@ -123,6 +127,7 @@ impl Limit {
     fn follow(&mut self, rule: &LimitRule, least: u32, now: Time) {
         let limit = f64::from(self.current(rule, least));
         let mean = self.stretch / f64::from(self.samples);
+        self.mean = mean;
         let next = if mean > rule.stretch_max {
             self.found = true;
             limit * DECREASE
