@@ -16,6 +16,7 @@ use std::time::Duration;
 use criterion::Criterion;
 use hopwise::scheduling::estimate::LoadReport;
 use hopwise::scheduling::policy::{Architecture, DynamicRule, Mode, Policy, Selection};
+use hopwise::scheduling::retry::Again;
 use hopwise::scheduling::route::{Decision, Invocation, Outcome, Stage, Step, Ticket};
 use hopwise::scheduling::window::WINDOW;
 use hopwise::scheduling::{FunctionName, Scheduler, Site, Time};
@@ -192,6 +193,7 @@ fn entering(function: FunctionName) -> Invocation<'static> {
         path: &[],
         passed_here: false,
         avoid: &[],
+        again: Again::No,
         timed: true,
     }
 }

@@ -15,6 +15,7 @@ use hopwise::config::{Secret, Snapshot};
 use hopwise::proxy::headers::{append_forwarded, forwarded_for, remove_connection_fields};
 use hopwise::proxy::signature::Session;
 use hopwise::scheduling::FunctionName;
+use hopwise::scheduling::retry::Again;
 use hopwise::scheduling::route::{Invocation, Outcome, Stage};
 use hopwise::state::State;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -40,6 +41,7 @@ fn invoke(state: &State, function: FunctionName) {
         path: &[],
         passed_here: false,
         avoid: &[],
+        again: Again::No,
         timed: true,
     };
     let decision = state.decide(&snapshot, &invocation);

@@ -124,6 +124,7 @@ impl Sidecar {
             let keeping = keep_time(Arc::clone(&state), sampler);
             let sampling = tokio::task::spawn_local(keeping);
             let context = Context::new(state);
+            let probing = tokio::task::spawn_local(std::rc::Rc::clone(&context).probe_lost());
             let api = Api::new(std::rc::Rc::clone(&context));
             let (clients, connections_max) = (Arc::default(), Some(ADMIN_CONNECTIONS_MAX));
             let port = Port::Admin;
@@ -131,6 +132,7 @@ impl Sidecar {
                 Listener { sockets, port, context, api, clients, connections_max, draining };
             let ended = listener.run().await;
             sampling.abort();
+            probing.abort();
             ended
         })
     }

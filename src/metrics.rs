@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::scheduling::health::Cause;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::Outcome;
 
@@ -91,6 +92,16 @@ pub struct Refusals {
     pub client_in_flight: Count,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProbeLabel {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
 /// What was done with an invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -108,13 +119,15 @@ pub struct Metrics {
     answers: [Count; 6],
     steps: [Count; 4],
     architectures: [Count; 3],
-    outcomes: [Count; 5],
+    outcomes: [Count; 6],
     fallbacks: [Count; 3],
     hedges: [Count; 2],
     queue_refusals: [Count; 2],
     timeouts: [Count; 8],
     /// Connections and requests refused for want of room.
     pub refusals: Refusals,
+    probes: [Count; 2],
+    ejections: [Count; 2],
     /// Client connections open now.
     pub connections: Level,
     /// Client connections accepted.
@@ -123,8 +136,12 @@ pub struct Metrics {
     pub upstream_connects: Count,
     /// Upstream connections that could not be made.
     pub upstream_connect_failures: Count,
-    /// Requests sent again after a failure that ran nothing.
+    /// Further attempts at an invocation, after one that failed.
     pub retries: Count,
+    /// Further attempts that could not be paid for.
+    pub retries_refused: Count,
+    /// Requests that found too many under way to the same peer.
+    pub breaker_refusals: Count,
     /// Requests whose client went away or broke off its body.
     pub client_aborts: Count,
     /// Requests from which internal headers of a stranger were removed.
@@ -154,7 +171,8 @@ const STEPS: [StepKind; 4] =
     [StepKind::RunHere, StepKind::Offload, StepKind::Delegate, StepKind::Refuse];
 const QUEUE_REFUSALS: [&str; 2] = ["full", "late"];
 const HEDGES: [&str; 2] = ["won", "lost"];
-const OUTCOMES: [&str; 5] = ["good", "failed", "unreachable", "cancelled", "lost"];
+const OUTCOMES: [&str; 6] = ["good", "failed", "unreachable", "cancelled", "lost", "absent"];
+const PROBES: [&str; 2] = ["found", "missed"];
 
 impl Metrics {
     /// All families at zero.
@@ -173,6 +191,8 @@ impl Metrics {
             queue_refusals: QUEUE_REFUSALS.map(|_| Count::default()),
             timeouts: WAITS.map(|_| Count::default()),
             refusals: Refusals::default(),
+            probes: PROBES.map(|_| Count::default()),
+            ejections: Cause::ALL.map(|_| Count::default()),
             connections: registered(to, "connections", "Client connections open now"),
             connections_accepted: registered(
                 to,
@@ -185,11 +205,9 @@ impl Metrics {
                 "upstream_connect_failures",
                 "Upstream connections that could not be made",
             ),
-            retries: registered(
-                to,
-                "retries",
-                "Requests sent again after a failure that ran nothing",
-            ),
+            retries: registered(to, "retries", "Further attempts after one that failed"),
+            retries_refused: registered(to, "retries_refused", "Further attempts not paid for"),
+            breaker_refusals: registered(to, "breaker_refusals", "Requests too many for a peer"),
             client_aborts: registered(
                 to,
                 "client_aborts",
@@ -250,6 +268,8 @@ impl Metrics {
         let hedges = Family::<HedgeLabel, Count>::default();
         let refusals = Family::<ReasonLabel, Count>::default();
         let timeouts = Family::<ReasonLabel, Count>::default();
+        let probes = Family::<ProbeLabel, Count>::default();
+        let ejections = Family::<CauseLabel, Count>::default();
         let at_hand = Self {
             answers: STATUS_CLASSES
                 .map(|status_class| answers.get_or_create(&StatusLabel { status_class }).clone()),
@@ -263,6 +283,11 @@ impl Metrics {
                 .map(|reason| refusals.get_or_create(&ReasonLabel { reason }).clone()),
             timeouts: WAITS.map(|reason| timeouts.get_or_create(&ReasonLabel { reason }).clone()),
             refusals: Refusals::registered(&mut registry),
+            probes: PROBES.map(|result| probes.get_or_create(&ProbeLabel { result }).clone()),
+            ejections: Cause::ALL.map(|cause| {
+                let cause = cause.as_str();
+                ejections.get_or_create(&CauseLabel { cause }).clone()
+            }),
             ..self
         };
         registry.register("answers", "Answers given to callers, by class of status", answers);
@@ -289,6 +314,8 @@ impl Metrics {
             "Client connections and streams ended because something took too long",
             timeouts,
         );
+        registry.register("probes", "Probes of lost nodes, by what came of them", probes);
+        registry.register("ejections", "Times a node was left alone, by why", ejections);
         Self { registry, ..at_hand }
     }
 
@@ -320,6 +347,7 @@ impl Metrics {
             Outcome::Unreachable => 2,
             Outcome::Cancelled => 3,
             Outcome::Lost => 4,
+            Outcome::Absent => 5,
         };
         self.outcomes[index].inc();
     }
@@ -337,6 +365,18 @@ impl Metrics {
     /// Counts an invocation that did not get its turn here.
     pub fn count_queue_refusal(&self, late: bool) {
         self.queue_refusals[usize::from(late)].inc();
+    }
+
+    /// Counts a probe, by whether the node was there.
+    pub fn count_probe(&self, found: bool) {
+        self.probes[usize::from(!found)].inc();
+    }
+
+    /// Brings the count of ejections up to `total`, by [`Cause::ALL`].
+    pub fn follow_ejections(&self, total: [u64; 2]) {
+        for (count, total) in self.ejections.iter().zip(total) {
+            count.inc_by(total.saturating_sub(count.get()));
+        }
     }
 
     /// All families in the Prometheus text format.
@@ -403,6 +443,9 @@ mod tests {
         metrics.count_queue_refusal(true);
         metrics.count_timeout(Wait::Crowded);
         metrics.refusals.in_flight.inc();
+        metrics.count_probe(false);
+        metrics.follow_ejections([2, 0]);
+        metrics.follow_ejections([3, 0]);
         let text = metrics.render();
         for line in [
             "hopwise_answers_total{status_class=\"2xx\"} 1",
@@ -417,6 +460,8 @@ mod tests {
             "hopwise_queue_refusals_total{reason=\"late\"} 1",
             "hopwise_timeouts_total{reason=\"crowded\"} 1",
             "hopwise_refusals_total{reason=\"in_flight\"} 1",
+            "hopwise_probes_total{result=\"missed\"} 1",
+            "hopwise_ejections_total{cause=\"lost\"} 3",
             "hopwise_config_last_reload_successful 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

@@ -18,9 +18,9 @@ use crate::record::{Core, Recorder};
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::limit::Sample;
 use crate::scheduling::queue::Caller;
-use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Step, Ticket};
+use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Step, Ticket, Why};
 use crate::scheduling::{FunctionName, Time};
-use crate::topology::Slot;
+use crate::topology::{NodeIndex, Slot};
 use crate::turns::{Asked, Started, Turns};
 
 /// Everything that outlives a request.
@@ -140,7 +140,34 @@ impl State {
         Some(decision)
     }
 
+    /// Whether an invocation of `function` that has this much time `left` need not be tried.
+    pub fn is_hopeless(&self, function: FunctionName, left: Duration) -> bool {
+        let now = self.now();
+        self.scheduler().is_hopeless(function, left, now)
+    }
+
+    /// How long to wait before a node is asked again that has failed this invocation.
+    pub fn wait_again(&self, snapshot: &Snapshot, failures: u32) -> Duration {
+        self.scheduler().wait_again(snapshot, failures)
+    }
+
+    /// A lost node that should be probed now, if there is one, and the time to tell it by.
+    pub fn next_probe(&self, snapshot: &Snapshot) -> Option<(NodeIndex, Time)> {
+        let now = self.now();
+        Some((self.scheduler().next_probe(snapshot, now)?, now))
+    }
+
+    /// Learns what came of a probe that was begun at `started`.
+    pub fn probed(&self, slot: Slot, found: bool, started: Time) {
+        self.metrics.count_probe(found);
+        let now = self.now();
+        self.scheduler().probed(slot, found, started, now);
+    }
+
     fn count(&self, decision: &Decision) {
+        if decision.why == Why::RetriesSpent {
+            self.metrics.retries_refused.inc();
+        }
         let kind = match decision.step {
             Step::RunHere => StepKind::RunHere,
             Step::Offload(_) => StepKind::Offload,

@@ -129,6 +129,8 @@ pub(super) async fn update_threshold(
 
 /// `GET /metrics`: for Prometheus.
 pub(super) fn metrics(state: &State, snapshot: &Snapshot) -> Response<ResponseBody> {
+    let ejections = state.scheduler().ejections();
+    state.metrics.follow_ejections(ejections);
     state.metrics.in_flight.set(i64::from(state.in_flight(snapshot)));
     let running_max = state.turns.running_max(&snapshot.site.policy.queue);
     state.metrics.running_max.set(i64::from(running_max));

@@ -109,6 +109,8 @@ fn policy(raw: &Raw<'_>, offload: OffloadRule) -> Policy {
         tail_ratio: raw.tail_ratio,
         hedge: raw.hedge,
         queue: raw.queue,
+        retries: raw.retries,
+        health: raw.health,
     }
 }
 

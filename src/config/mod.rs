@@ -141,6 +141,10 @@ pub struct Limits {
     pub functions: NonZeroUsize,
     /// Most idle connections kept per worker and upstream.
     pub idle_connections: usize,
+    /// Most requests under way at once per worker and peer.
+    pub peer_requests: u32,
+    /// Most of them that wait for a connection at once.
+    pub peer_connects: u32,
 }
 
 /// Bounds on every wait.
@@ -148,6 +152,8 @@ pub struct Limits {
 pub struct Timeouts {
     /// Connecting upstream.
     pub connect: Duration,
+    /// An upstream that acknowledges nothing of what it was sent is given up after this long.
+    pub silence: Duration,
     /// Receiving a request's header section.
     pub request_header: Duration,
     /// A client that sends nothing more of a body.
@@ -174,6 +180,9 @@ pub struct Timeouts {
     pub name_fresh: Duration,
     /// From when on they are not used any more, whether there is another answer or not.
     pub name_stale: Duration,
+    /// How long an invocation may take from when it comes in until its answer begins, where neither
+    /// its caller nor its function sets a bound.
+    pub deadline: Option<Duration>,
 }
 
 /// Taking connections that iptables REDIRECT sends here.
@@ -322,6 +331,8 @@ impl Limits {
         client_share: 0.5,
         functions: NonZeroUsize::MIN.saturating_add(999),
         idle_connections: 256,
+        peer_requests: 1024,
+        peer_connects: 128,
     };
 }
 
@@ -329,6 +340,7 @@ impl Timeouts {
     /// What holds where nothing is written.
     pub const DEFAULT: Self = Self {
         connect: Duration::from_millis(1000),
+        silence: Duration::from_millis(1000),
         request_header: Duration::from_millis(10_000),
         request_body: Duration::from_millis(30_000),
         // Longer than peers keep what they do not use, so that nobody closes what they just took.
@@ -343,6 +355,7 @@ impl Timeouts {
         drain_idle: Duration::from_millis(2000),
         name_fresh: Duration::from_millis(30_000),
         name_stale: Duration::from_millis(86_400_000),
+        deadline: None,
     };
 
     /// How long a draining sidecar keeps client connections that nobody uses: not to the very end,

@@ -17,12 +17,14 @@ use super::{
 };
 use crate::problem::Problem;
 use crate::scheduling::FunctionName;
+use crate::scheduling::health::HealthRule;
 use crate::scheduling::limit::LimitRule;
 use crate::scheduling::policy::{
     AdaptiveRule, DynamicRule, HedgeRule, HopLimit, Mode, OffloadRule, Selection, TailRatioRule,
     Thresholds,
 };
 use crate::scheduling::queue::QueueRule;
+use crate::scheduling::retry::RetryRule;
 use crate::scheduling::window::SAMPLES_MAX;
 use crate::topology::{Address, NodeId, NodeSpec, Role, Zone};
 
@@ -47,6 +49,7 @@ const RUNNING_MAX: u32 = 65_536;
 const STRETCH_MAX: RangeInclusive<f64> = 1.1..=100.0;
 const WAITING_MAX: u32 = 1_000_000;
 const IDLE_CONNECTIONS_MAX: usize = 65_536;
+const PEER_REQUESTS_MAX: u32 = 1_000_000;
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 const HOST_BYTES_MAX: usize = 253;
@@ -68,6 +71,8 @@ pub(super) struct Raw<'a> {
     pub(super) tail_ratio: TailRatioRule,
     pub(super) hedge: HedgeRule,
     pub(super) queue: QueueRule,
+    pub(super) retries: RetryRule,
+    pub(super) health: HealthRule,
     /// What is said of functions, where it is not what holds for all.
     pub(super) functions: HashMap<FunctionName, FunctionRule>,
     pub(super) data: Option<SocketAddr>,
@@ -126,6 +131,8 @@ pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
             tail_ratio,
             hedge: s.section("hedge", read_hedge),
             queue: s.section("queue", read_queue),
+            retries: s.section("retries", read_retries),
+            health: s.section("health", read_health),
             functions: read_functions(s),
             data,
             admin,
@@ -290,6 +297,49 @@ fn read_queue(s: &mut Section<'_>) -> QueueRule {
     }
 }
 
+fn read_retries(s: &mut Section<'_>) -> RetryRule {
+    let rule = RetryRule::default();
+    let wait_ms = rule.wait.as_millis() as u64;
+    RetryRule {
+        attempts: s.whole("attempts", rule.attempts, 1..=RetryRule::ATTEMPTS_MAX),
+        budget: s.number("budget", rule.budget, 0.0..=1.0),
+        floor_per_s: s.number("floor_per_s", rule.floor_per_s, 0.0..=RATE_MAX),
+        burst: s.number("burst", rule.burst, 1.0..=RATE_MAX),
+        wait: Duration::from_millis(s.whole("wait_ms", wait_ms, 0..=MINUTE_MS)),
+    }
+}
+
+fn read_health(s: &mut Section<'_>) -> HealthRule {
+    let rule = HealthRule::default();
+    let window_s = s.number("window_s", rule.window.as_secs_f64(), MEMORY_SECS);
+    let mut wait = |key, default: Duration, range_ms| {
+        Duration::from_millis(s.whole(key, default.as_millis() as u64, range_ms))
+    };
+    let ejection = wait("ejection_ms", rule.ejection, 1..=60 * MINUTE_MS);
+    let ejection_max = wait("ejection_max_ms", rule.ejection_max, 1..=60 * MINUTE_MS);
+    let absent = wait("absent_ms", rule.absent, 0..=60 * MINUTE_MS);
+    let probe_interval = wait("probe_interval_ms", rule.probe_interval, 10..=MINUTE_MS);
+    if ejection > ejection_max && s.is_sound("ejection_ms") && s.is_sound("ejection_max_ms") {
+        let longest_ms = ejection_max.as_millis();
+        let fault = format!("is above ejection_max_ms = {longest_ms}");
+        let remedy = format!("make it at most {longest_ms}, or raise ejection_max_ms");
+        s.note("ejection_ms", ejection.as_millis(), Fault::new(fault, remedy));
+    }
+    HealthRule {
+        failures: s.whole("failures", rule.failures, 1..=1_000_000),
+        failure_share: s.number("failure_share", rule.failure_share, 0.01..=1.0),
+        answers_min: s.whole("answers_min", rule.answers_min, 1..=1_000_000),
+        window: Duration::from_secs_f64(window_s),
+        ejection,
+        ejection_max,
+        jitter: s.number("jitter", rule.jitter, 0.0..=1.0),
+        ejected_share_max: s.number("ejected_share_max", rule.ejected_share_max, 0.0..=1.0),
+        absent,
+        probes: s.flag("probes", rule.probes),
+        probe_interval,
+    }
+}
+
 /// The functions that are named, where something is said of them.
 fn read_functions(s: &mut Section<'_>) -> HashMap<FunctionName, FunctionRule> {
     let parse = |name: &str| {
@@ -317,6 +367,8 @@ fn read_limits(s: &mut Section<'_>) -> Limits {
         client_share,
         functions,
         idle_connections,
+        peer_requests,
+        peer_connects,
     } = Limits::DEFAULT;
     let functions_max = s.whole("functions", functions.get(), 1..=FUNCTIONS_MAX);
     Limits {
@@ -332,6 +384,8 @@ fn read_limits(s: &mut Section<'_>) -> Limits {
         client_share: s.number("client_share", client_share, CLIENT_SHARE),
         functions: NonZeroUsize::new(functions_max).unwrap_or(functions),
         idle_connections: s.whole("idle_connections", idle_connections, 0..=IDLE_CONNECTIONS_MAX),
+        peer_requests: s.whole("peer_requests", peer_requests, 1..=PEER_REQUESTS_MAX),
+        peer_connects: s.whole("peer_connects", peer_connects, 1..=PEER_REQUESTS_MAX),
     }
 }
 
@@ -342,6 +396,7 @@ fn read_timeouts(s: &mut Section<'_>) -> Timeouts {
     };
     Timeouts {
         connect: wait("connect_ms", default.connect, 1..=10 * MINUTE_MS),
+        silence: wait("silence_ms", default.silence, 1..=10 * MINUTE_MS),
         request_header: wait("request_header_ms", default.request_header, 1..=10 * MINUTE_MS),
         request_body: wait("request_body_ms", default.request_body, 1..=DAY_MS),
         keep_alive: wait("keep_alive_ms", default.keep_alive, 1..=60 * MINUTE_MS),
@@ -355,6 +410,8 @@ fn read_timeouts(s: &mut Section<'_>) -> Timeouts {
         name_fresh: wait("name_fresh_ms", default.name_fresh, 1..=DAY_MS),
         name_stale: wait("name_stale_ms", default.name_stale, 1..=7 * DAY_MS),
         drain_idle: wait("drain_idle_ms", default.drain_idle, 0..=60 * MINUTE_MS),
+        // Zero is out of range, so it is what is left where the key is.
+        deadline: Some(wait("deadline_ms", Duration::ZERO, 1..=DAY_MS)).filter(|d| !d.is_zero()),
     }
 }
 

@@ -21,9 +21,6 @@ use super::request_body::RequestBody;
 use super::signature::{self, Session};
 use super::tls;
 
-/// A server that has not acknowledged data for this many connect timeouts is gone.
-const SILENCE_FACTOR: u32 = 2;
-
 /// How long a connection may be silent before it is asked whether it still stands.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
 
@@ -36,6 +33,8 @@ pub(super) struct Destination {
     pub(super) from: Option<IpAddr>,
     /// The sidecar that has to prove itself there.
     pub(super) peer: Option<Peer>,
+    /// Whether it is a sidecar at all: then what goes there is bounded.
+    pub(super) is_sidecar: bool,
 }
 
 /// A sidecar, and how it is told from others.
@@ -63,7 +62,7 @@ impl Hash for Destination {
 impl Destination {
     /// A gateway, or whatever else needs to prove nothing.
     pub(super) fn anyone(authority: Authority) -> Self {
-        Self { authority, from: None, peer: None }
+        Self { authority, from: None, peer: None, is_sidecar: false }
     }
 
     /// The sidecar of `node`, called from the address `from`.
@@ -75,7 +74,7 @@ impl Destination {
             (None, None) => None,
         };
         let peer = proof.map(|proof| Peer { node: node.id.clone(), proof });
-        Self { authority, from, peer }
+        Self { authority, from, peer, is_sidecar: true }
     }
 }
 
@@ -96,7 +95,7 @@ pub(super) async fn open_http(
         }
         Some(Peer { proof: Proof::Key(_), .. }) | None => Stream::Plain(stream),
     };
-    let silence = Silence { usual: timeouts.connect * SILENCE_FACTOR, blocked: timeouts.answer };
+    let silence = Silence { usual: timeouts.silence, blocked: timeouts.answer };
     Ok(UpstreamIo::new(stream, silence))
 }
 

@@ -12,6 +12,7 @@ use hyper::upgrade::OnUpgrade;
 use crate::config::Snapshot;
 use crate::scheduling::FunctionName;
 use crate::scheduling::policy::Architecture;
+use crate::scheduling::retry::Again;
 use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step};
 use crate::state::State;
 use crate::topology::NodeIndex;
@@ -20,17 +21,17 @@ use super::admit::{Admitted, Caller, Route};
 use super::answer::Refused;
 use super::client::Client;
 use super::connect::Destination;
-use super::explain::{DEADLINE_PASSED, deadline_passed, explain_refusal};
+use super::explain::{DEADLINE_PASSED, deadline_passed};
+use super::failure::Failure;
 use super::load_field;
 use super::outbound::{self, Prepared};
 use super::peer::{self, Onward};
 use super::pending::{Pending, is_good};
-use super::queue::NoTurn;
 use super::report::Report;
 use super::request_body::{RequestBody, drain};
 use super::response_body::ResponseBody;
 use super::tunnel;
-use super::upstream::{Answered, Failure, Outbound, QUEUE_FULL, Upstreams};
+use super::upstream::{Answered, Outbound, QUEUE_FULL, Upstreams};
 use super::watch::{Watch, Watched};
 
 /// What one worker thread works with.
@@ -63,10 +64,11 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Gives an invocation that has come in without a deadline that of its function.
+    /// Gives an invocation that has come in without a deadline that of its function, or of all.
     pub(crate) fn keep_time(&mut self) {
         if self.deadline.is_none() && self.stage == Stage::Entry && !self.asynchronous {
             let left = self.snapshot.function(self.function).deadline;
+            let left = left.or(self.snapshot.timeouts.deadline);
             self.deadline = left.and_then(|left| Instant::now().checked_add(left));
         }
     }
@@ -152,20 +154,14 @@ async fn pass(
     let sent = context.send(snapshot, &destination, outbound, None).await;
     match sent {
         Ok(answered) => context.finish(client, answered, None, upgrade, |_| {}),
-        Err(mut failure) => {
+        Err(failure) => {
             let refused = context.explain_failure(&destination, &failure);
-            if let Some(unsent) = failure.take_unsent() {
+            if let Ok((unsent, _)) = failure.into_again() {
                 drain(unsent.body).await;
             }
             refused.into_response()
         }
     }
-}
-
-/// `refused`, once the body that nobody wants has been read.
-async fn refused_over(unsent: Box<Outbound>, refused: Refused) -> Refused {
-    drain(unsent.body).await;
-    refused
 }
 
 /// Places one invocation and answers with what comes of it.
@@ -176,7 +172,8 @@ pub(crate) async fn invoke(
 ) -> Response<ResponseBody> {
     let here = call.snapshot.site.node().id.as_str();
     let passed_here = !call.via.is_empty() && call.via.split(',').any(|id| id.trim() == here);
-    let Prepared { outbound, mut upgrade, internal } = prepared;
+    let Prepared { mut outbound, mut upgrade, internal } = prepared;
+    outbound.idempotent |= call.snapshot.function(call.function).idempotent;
     if internal && call.stage == Stage::Entry {
         context.state.metrics.stripped.inc();
     }
@@ -211,79 +208,6 @@ pub(super) struct Attempt {
 }
 
 impl Placing<'_> {
-    async fn run(
-        &self,
-        mut outbound: Box<Outbound>,
-        upgrade: &mut Option<OnUpgrade>,
-    ) -> Result<Response<ResponseBody>, Refused> {
-        let here = self.call.snapshot.site.here;
-        let late_at = if upgrade.is_none() { self.late_at() } else { None };
-        let mut avoid = Vec::new();
-        let mut architecture = self.call.architecture;
-        loop {
-            let left = match self.time_left() {
-                Ok(left) => left,
-                Err(refused) => return Err(refused_over(outbound, refused).await),
-            };
-            let decision = self.decide(architecture, &avoid);
-            // Drawn once: further attempts fall back from it instead of drawing again.
-            architecture = Some(decision.fallback_from.unwrap_or(decision.architecture));
-            let mut attempt = match self.begin(decision, &mut outbound, left) {
-                Ok(attempt) => attempt,
-                Err(refusal) => {
-                    let refused = explain_refusal(refusal, &self.call.snapshot);
-                    return Err(refused_over(outbound, refused).await);
-                }
-            };
-            // What was sent here to run has nowhere else to go from here.
-            let ordered = self.call.stage == Stage::Execute;
-            let last = ordered || avoid.contains(&attempt.target);
-            let (mut attempt, sent) = match self.take_turn(&mut attempt, last).await {
-                Ok(()) => match late_at {
-                    // On the heap: what waits for two answers is large, and almost nobody does.
-                    Some(late_at) => {
-                        let watched = self.send_watched(attempt, outbound, left, late_at, &avoid);
-                        Box::pin(watched).await
-                    }
-                    None => {
-                        let Attempt { destination, .. } = &attempt;
-                        let snapshot = &self.call.snapshot;
-                        let sent = self.context.send(snapshot, destination, outbound, left).await;
-                        (attempt, sent)
-                    }
-                },
-                Err(NoTurn::Full) => (attempt, Err(Failure::Full(Some(outbound)))),
-                Err(NoTurn::Late) => return Err(refused_over(outbound, deadline_passed()).await),
-            };
-            let mut failure = match sent {
-                Ok(answered) => {
-                    match (attempt.target != here).then(|| answered.refusal()).flatten() {
-                        None => return Ok(self.answer(answered, attempt, upgrade)),
-                        Some(refusal) => self.moved_on(&mut attempt, answered, refusal),
-                    }
-                }
-                Err(failure) => failure,
-            };
-            let Attempt { target, destination, pending, .. } = attempt;
-            pending.end(failure.outcome());
-            match failure.take_unsent() {
-                Some(again) if !last => {
-                    tracing::debug!(to = %destination.authority, why = ?failure, "sent elsewhere");
-                    self.context.state.metrics.retries.inc();
-                    avoid.push(target);
-                    outbound = again;
-                }
-                unsent => {
-                    let refused = self.context.explain_failure(&destination, &failure);
-                    return Err(match unsent {
-                        Some(unsent) => refused_over(unsent, refused).await,
-                        None => refused,
-                    });
-                }
-            }
-        }
-    }
-
     /// Writes on the request what `decision` says, and takes on what is owed for it.
     pub(super) fn begin(
         &self,
@@ -302,10 +226,6 @@ impl Placing<'_> {
         Ok(Attempt { target, destination, pending, architecture: decision.architecture })
     }
 
-    fn decide(&self, architecture: Option<Architecture>, avoid: &[NodeIndex]) -> Decision {
-        self.context.state.decide(&self.call.snapshot, &self.invocation(architecture, avoid))
-    }
-
     pub(super) fn invocation<'i>(
         &'i self,
         architecture: Option<Architecture>,
@@ -319,6 +239,7 @@ impl Placing<'_> {
             path: &self.call.path,
             passed_here: self.passed_here,
             avoid,
+            again: Again::No,
             timed: !self.call.asynchronous,
         }
     }
@@ -326,7 +247,10 @@ impl Placing<'_> {
     pub(super) fn time_left(&self) -> Result<Option<Duration>, Refused> {
         let Some(deadline) = self.call.deadline else { return Ok(None) };
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        // What was sent here to run was found to be in time by whoever sent it.
+        let decides = self.call.stage != Stage::Execute && !self.call.asynchronous;
+        let state = &self.context.state;
+        if left.is_zero() || decides && state.is_hopeless(self.call.function, left) {
             return Err(deadline_passed());
         }
         Ok(Some(left))
@@ -364,7 +288,7 @@ impl Placing<'_> {
         Destination::peer(&self.call.snapshot, node, self.context.call_peers_from)
     }
 
-    fn answer(
+    pub(super) fn answer(
         &self,
         answered: Answered,
         attempt: Attempt,
@@ -434,7 +358,7 @@ impl Context {
         upgrade: Option<OnUpgrade>,
         extend: impl FnOnce(&mut http::HeaderMap),
     ) -> Response<ResponseBody> {
-        let Answered { response, lease, .. } = answered;
+        let Answered { response, lease, read, .. } = answered;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.open_tunnel(client, response, lease, pending, upgrade);
         }
@@ -446,7 +370,11 @@ impl Context {
             let stream = self.stream.borrow().clone();
             stream.unwrap_or_else(|| Arc::clone(&client.connection.watched))
         };
-        Response::from_parts(head, ResponseBody::upstream(incoming, lease, pending, watched))
+        let body = match read {
+            None => ResponseBody::upstream(incoming, lease, pending, watched),
+            Some(read) => ResponseBody::read(*read, lease, pending),
+        };
+        Response::from_parts(head, body)
     }
 
     pub(super) async fn send(

@@ -9,7 +9,8 @@ use crate::scheduling::route::Refusal;
 use super::answer::Refused;
 use super::connect::Destination;
 use super::dispatch::Context;
-use super::upstream::{Failure, QUEUE_FULL};
+use super::failure::Failure;
+use super::upstream::QUEUE_FULL;
 use super::watch::Wait;
 
 impl Context {
@@ -28,7 +29,12 @@ impl Context {
                 let refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, QUEUE_FULL, message);
                 Refused { retry_after: Some(self.state.turns.retry_after()), ..refused }
             }
-            Failure::Broken(error) => Refused::new(
+            Failure::Turned(..) | Failure::Unanswered(_) => Refused::new(
+                StatusCode::BAD_GATEWAY,
+                "bad_gateway",
+                format!("{to} could not have it run; see its log"),
+            ),
+            Failure::Broken(error, _) | Failure::Stale(error, _) => Refused::new(
                 StatusCode::BAD_GATEWAY,
                 "bad_gateway",
                 format!("{to} broke off before it answered ({error}); see its log"),
@@ -91,6 +97,11 @@ pub(super) fn explain_refusal(refusal: Refusal, snapshot: &Snapshot) -> Refused 
             StatusCode::FORBIDDEN,
             "not_a_controller",
             format!("{} is a worker and places nothing for others; ask a controller", node.id),
+        ),
+        Refusal::RetriesSpent => Refused::new(
+            StatusCode::BAD_GATEWAY,
+            "retries_spent",
+            "an attempt failed, and too many have of late; try again later, or raise retries.budget",
         ),
     }
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
 
 use crate::metrics::Metrics;
-use crate::scheduling::route::{Outcome, Stage};
+use crate::scheduling::route::Stage;
 use crate::topology::NodeIndex;
 
 use super::dispatch::{Attempt, Placing};
+use super::failure::Failure;
 use super::request_body::Replay;
 use super::saved::Saved;
-use super::upstream::{Answered, Failure, Outbound};
+use super::upstream::{Answered, Outbound};
 
 /// What it takes to send a request once more while it is still under way.
 struct Spare {
@@ -60,7 +61,7 @@ impl Placing<'_> {
     ) -> (Attempt, Sent) {
         let snapshot = &self.call.snapshot;
         let spare = Spare {
-            saved: Saved::of(&outbound.head, outbound.expects_continue),
+            saved: Saved::of(&outbound.head, outbound.expects_continue, outbound.idempotent),
             sent: outbound.body.replay(),
         };
         let destination = first.destination.clone();
@@ -141,13 +142,6 @@ impl Placing<'_> {
     /// Whether somebody ran it and answered.
     fn is_answer(&self, attempt: &Attempt, sent: &Sent) -> bool {
         let local = attempt.target == self.call.snapshot.site.here;
-        sent.as_ref().is_ok_and(|answered| local || answered.refusal().is_none())
-    }
-}
-
-impl Attempt {
-    /// Settles what is owed for an attempt that brought no answer.
-    fn fail(self, sent: &Sent) {
-        self.pending.end(sent.as_ref().err().map_or(Outcome::Unreachable, Failure::outcome));
+        sent.as_ref().is_ok_and(|answered| answered.word(local).is_none())
     }
 }

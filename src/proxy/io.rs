@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -9,6 +11,44 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+/// Most bytes that servers are taken to read at once: those of Go, with the smallest buffer of the
+/// usual ones, begin a request with what they have of it.
+const READ_BYTES: usize = 4096;
+
+/// More than TLS adds to what is written at once.
+const RECORD_BYTES: usize = 64;
+
+/// What has been written to a connection since something was last read from it.
+///
+/// Shared with whoever sends requests over it. hyper wants its IO to be `Send`, so these are atomics;
+/// only one thread ever touches them.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    writes: AtomicUsize,
+    bytes: AtomicUsize,
+    piece_bytes: usize,
+}
+
+impl Unanswered {
+    fn note_write(&self, bytes: usize) {
+        let (writes, before) = (self.writes.load(RELAXED), self.bytes.load(RELAXED));
+        self.writes.store(writes + 1, RELAXED);
+        self.bytes.store(before + bytes, RELAXED);
+    }
+
+    fn note_read(&self) {
+        self.writes.store(0, RELAXED);
+        self.bytes.store(0, RELAXED);
+    }
+
+    /// Whether a server that has not read all of it has read none of it.
+    pub(super) fn is_one_piece(&self) -> bool {
+        self.writes.load(RELAXED) <= 1 && self.bytes.load(RELAXED) <= self.piece_bytes
+    }
+}
+
+const RELAXED: Ordering = Ordering::Relaxed;
 
 /// A connection. What encryption needs is on the heap, so that plain ones do not grow by it.
 #[derive(Debug)]
@@ -80,6 +120,7 @@ pub(super) struct UpstreamIo {
     stream: Stream,
     silence: Silence,
     is_blocked: bool,
+    unanswered: Arc<Unanswered>,
 }
 
 /// How long a server may take nothing of what is sent.
@@ -93,7 +134,17 @@ pub(super) struct Silence {
 
 impl UpstreamIo {
     pub(super) fn new(stream: Stream, silence: Silence) -> Self {
-        let io = Self { stream, silence, is_blocked: false };
+        let segment_bytes = SockRef::from(stream.tcp()).tcp_mss().map_or(0, |bytes| bytes as usize);
+        let piece_bytes = match stream {
+            Stream::Plain(_) => segment_bytes,
+            Stream::Encrypted(_) => segment_bytes.saturating_sub(RECORD_BYTES),
+        };
+        let unanswered = Arc::new(Unanswered {
+            writes: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            piece_bytes: piece_bytes.min(READ_BYTES),
+        });
+        let io = Self { stream, silence, is_blocked: false, unanswered };
         io.be_patient(silence.usual);
         io
     }
@@ -101,6 +152,11 @@ impl UpstreamIo {
     fn be_patient(&self, silence: Duration) {
         // A socket that refuses the option is about to fail anyway.
         let _ = SockRef::from(self.stream.tcp()).set_tcp_user_timeout(Some(silence));
+    }
+
+    /// The count of what is written to it.
+    pub(super) fn unanswered(&self) -> Arc<Unanswered> {
+        Arc::clone(&self.unanswered)
     }
 }
 
@@ -117,7 +173,11 @@ impl AsyncRead for UpstreamIo {
             self.be_patient(self.silence.usual);
         }
         let ended = match &read {
-            Ok(()) => buf.filled().len() == before && buf.remaining() > 0,
+            Ok(()) if buf.filled().len() > before => {
+                self.unanswered.note_read();
+                false
+            }
+            Ok(()) => buf.remaining() > 0,
             // How TLS tells an end that was not announced.
             Err(error) => error.kind() == io::ErrorKind::UnexpectedEof,
         };
@@ -135,9 +195,13 @@ impl AsyncWrite for UpstreamIo {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        if written.is_pending() && !self.is_blocked {
-            self.is_blocked = true;
-            self.be_patient(self.silence.blocked);
+        match &written {
+            Poll::Pending if !self.is_blocked => {
+                self.is_blocked = true;
+                self.be_patient(self.silence.blocked);
+            }
+            Poll::Ready(Ok(written)) => self.unanswered.note_write(*written),
+            Poll::Pending | Poll::Ready(Err(_)) => {}
         }
         written
     }

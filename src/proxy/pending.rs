@@ -89,7 +89,8 @@ impl Pending {
         self.record(Outcome::Lost);
     }
 
-    pub(super) fn end(mut self, outcome: Outcome) {
+    /// It has ended like this; what comes after it is not counted.
+    pub(super) fn settle(&mut self, outcome: Outcome) {
         self.record(outcome);
     }
 

@@ -18,7 +18,7 @@ use super::dispatch::{Attempt, Call, Placing};
 use super::load_field;
 use super::peer;
 use super::pending::is_good;
-use super::upstream::{Answered, Failure, QUEUE_FULL};
+use super::upstream::{Answered, QUEUE_FULL};
 
 /// The turn of one that runs; the next begins when it is dropped.
 #[derive(Debug)]
@@ -138,24 +138,17 @@ impl Placing<'_> {
         Turn { state, function, started, verdict: None }
     }
 
-    /// What to make of an answer by which a peer says that somebody else should be asked.
-    pub(super) fn moved_on(
-        &self,
-        attempt: &mut Attempt,
-        answered: Answered,
-        refusal: &'static str,
-    ) -> Failure {
+    /// Takes in what comes with the refusal of a peer.
+    pub(super) fn note_refusal(&self, attempt: &mut Attempt, answered: &Answered, refusal: &str) {
         if refusal == QUEUE_FULL {
             let load = answered.response.headers().get(peer::LOAD).and_then(load_field::read);
             let slot = self.call.snapshot.site.topology.node(attempt.target).slot;
             attempt.pending.observed = load.map(|load| (slot, load));
-            return Failure::Full(answered.again());
         }
         if refusal == "peer_rejected" {
             let to = &attempt.destination.authority;
             tracing::warn!(%to, "does not take our signature: compare peers.key_file");
         }
-        Failure::NothingRan(std::io::Error::other(refusal), answered.again())
     }
 
     fn refuse_turn(&self, why: NoTurn) -> NoTurn {

@@ -67,6 +67,17 @@ impl ResponseBody {
     }
 }
 
+impl ResponseBody {
+    /// The body of an upstream answer, all of which has been read; nothing is owed for it any more.
+    pub(super) fn read(bytes: Bytes, lease: Lease, pending: Option<Pending>) -> Self {
+        lease.release();
+        if let Some(pending) = pending {
+            pending.finish();
+        }
+        Self::full(bytes)
+    }
+}
+
 impl Streamed {
     fn end(&mut self) {
         if let Some(lease) = self.lease.take() {

@@ -12,18 +12,19 @@ use super::upstream::Outbound;
 /// one piece of memory: only the rare second request would profit, and every first one would pay.
 #[derive(Debug)]
 pub(super) struct Saved {
-    pub(super) method: Method,
+    method: Method,
     uri: http::Uri,
     /// `name:value`, each on a line; neither can have a line's end, and a name no colon.
     fields: Vec<u8>,
     expects_continue: bool,
+    pub(super) idempotent: bool,
 }
 
 /// Bytes that the fields of most requests have.
 const FIELDS_BYTES: usize = 512;
 
 impl Saved {
-    pub(super) fn of(head: &Parts, expects_continue: bool) -> Self {
+    pub(super) fn of(head: &Parts, expects_continue: bool, idempotent: bool) -> Self {
         let mut fields = Vec::with_capacity(FIELDS_BYTES);
         for (name, value) in &head.headers {
             fields.extend_from_slice(name.as_str().as_bytes());
@@ -32,25 +33,25 @@ impl Saved {
             fields.push(b'\n');
         }
         let (method, uri) = (head.method.clone(), head.uri.clone());
-        Self { method, uri, fields, expects_continue }
+        Self { method, uri, fields, expects_continue, idempotent }
     }
 
     /// The request once more, if its body was kept.
-    pub(super) fn again(self, sent: &Option<Rc<Replay>>) -> Option<Box<Outbound>> {
+    pub(super) fn again(&self, sent: &Option<Rc<Replay>>) -> Option<Box<Outbound>> {
         let body = match sent {
             None => RequestBody::empty(),
             Some(sent) => sent.again()?,
         };
         let (mut head, ()) = Request::new(()).into_parts();
-        head.method = self.method;
-        head.uri = self.uri;
+        head.method = self.method.clone();
+        head.uri = self.uri.clone();
         for line in self.fields.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let colon = line.iter().position(|byte| *byte == b':')?;
             let name = http::HeaderName::from_bytes(&line[..colon]).ok()?;
             head.headers.append(name, http::HeaderValue::from_bytes(&line[colon + 1..]).ok()?);
         }
-        let expects_continue = self.expects_continue;
-        Some(Box::new(Outbound { head, body, expects_continue }))
+        let Self { expects_continue, idempotent, .. } = *self;
+        Some(Box::new(Outbound { head, body, expects_continue, idempotent }))
     }
 }
 
@@ -69,9 +70,9 @@ mod tests {
             .header("x-twice", "2")
             .header("x-bytes", http::HeaderValue::from_bytes(b"\xff\t\x80").unwrap());
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let again = Saved::of(&head, true).again(&None).unwrap();
+        let again = Saved::of(&head, true, true).again(&None).unwrap();
         assert_eq!((&again.head.method, &again.head.uri), (&head.method, &head.uri));
         assert_eq!(again.head.headers, head.headers);
-        assert!(again.expects_continue);
+        assert!(again.expects_continue && again.idempotent);
     }
 }

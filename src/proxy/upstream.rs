@@ -1,6 +1,6 @@
 //! Connections to gateways and to other sidecars: kept open per worker, and sent over.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::pin::pin;
@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::config::{Authority, HeaderCase, Limits, Snapshot, Timeouts};
-use crate::scheduling::route::Outcome;
 use crate::state::State;
 
 use super::connect::{self, Destination};
+use super::failure::{Failure, classify, io_kind};
+use super::io::{Unanswered, UpstreamIo};
 use super::names::Names;
 use super::patience::{Overdue, Patience};
-use super::peer;
 use super::request_body::{Gate, Passage, Replay, RequestBody};
 use super::saved::Saved;
 use super::signature::Session;
@@ -41,12 +41,31 @@ pub(super) struct Upstreams {
     last: RefCell<Option<Rc<Pool>>>,
 }
 
-/// The connections to one destination that nobody uses.
+/// The connections to one destination.
 #[derive(Debug)]
 struct Pool {
     destination: Destination,
     state: Arc<State>,
     idle: RefCell<Vec<Idle>>,
+    /// Connections in use, and those that are being made.
+    busy: Cell<u32>,
+    connecting: Cell<u32>,
+}
+
+impl Pool {
+    /// What came of an exchange; if nothing was heard any more, nothing will be on other connections.
+    fn checked(&self, settled: Result<Answered, Failure>) -> Result<Answered, Failure> {
+        if let Err(Failure::Broken(error, _)) = &settled
+            && is_silent(error)
+        {
+            self.idle.borrow_mut().clear();
+        }
+        settled
+    }
+}
+
+fn is_silent(error: &hyper::Error) -> bool {
+    io_kind(error) == Some(io::ErrorKind::TimedOut)
 }
 
 #[derive(Debug)]
@@ -60,6 +79,7 @@ struct Idle {
 struct Connection {
     sender: SendRequest<RequestBody>,
     patience: Patience,
+    unanswered: Arc<Unanswered>,
     /// Signs what is sent, where peers share a key.
     session: Option<Box<Session>>,
 }
@@ -80,6 +100,8 @@ pub(super) struct Outbound {
     pub(super) head: Parts,
     pub(super) body: RequestBody,
     pub(super) expects_continue: bool,
+    /// Whether it does no harm when it runs twice.
+    pub(super) idempotent: bool,
 }
 
 /// The head of an answer, with what it takes to ask somebody else instead.
@@ -87,69 +109,26 @@ pub(super) struct Outbound {
 pub(super) struct Answered {
     pub(super) response: Response<Incoming>,
     pub(super) lease: Lease,
+    /// Its body, where that had to be read to tell whose answer it is.
+    pub(super) read: Option<Box<Bytes>>,
     saved: Saved,
     sent: Option<Rc<Replay>>,
 }
 
 impl Answered {
-    /// The error by which a sidecar says that it ran nothing and somebody else should be asked.
-    pub(super) fn refusal(&self) -> Option<&'static str> {
-        let refusal = self.response.headers().get(peer::REFUSAL)?;
-        MOVES_ON.into_iter().find(|code| refusal == code)
+    /// Whether the request does no harm when it runs twice.
+    pub(super) fn is_idempotent(&self) -> bool {
+        self.saved.idempotent
     }
 
     /// The request once more, if its body was kept.
-    pub(super) fn again(self) -> Option<Box<Outbound>> {
+    pub(super) fn again(&self) -> Option<Box<Outbound>> {
         self.saved.again(&self.sent)
     }
 }
 
-/// Refusals of a sidecar after which an invocation is sent elsewhere.
-const MOVES_ON: [&str; 5] =
-    ["loop", "not_a_controller", "peer_rejected", "gateway_unreachable", QUEUE_FULL];
-
 /// The refusal of a node that runs, and lets wait, all it may.
 pub(super) const QUEUE_FULL: &str = "queue_full";
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Nothing ran. What can be sent elsewhere comes back.
-    NothingRan(io::Error, Option<Box<Outbound>>),
-    /// Nothing ran, since too much runs and waits there already.
-    Full(Option<Box<Outbound>>),
-    /// It may have run, and the connection broke.
-    Broken(hyper::Error),
-    /// The client broke off its body.
-    ClientAborted,
-    /// The client sent nothing more of its body.
-    ClientStalled,
-    /// No answer in time.
-    TimedOut,
-}
-
-impl Failure {
-    /// The request that nobody has read, if it can be sent again.
-    pub(super) fn take_unsent(&mut self) -> Option<Box<Outbound>> {
-        match self {
-            Self::NothingRan(_, unsent) | Self::Full(unsent) => unsent.take(),
-            Self::Broken(_) | Self::ClientAborted | Self::ClientStalled | Self::TimedOut => None,
-        }
-    }
-
-    /// How the step ended.
-    pub(super) fn outcome(&self) -> Outcome {
-        match self {
-            Self::NothingRan(..) => Outcome::Unreachable,
-            Self::Broken(error) if io_kind(error) == Some(io::ErrorKind::TimedOut) => {
-                Outcome::Unreachable
-            }
-            Self::Broken(_) | Self::TimedOut => Outcome::Lost,
-            // Being busy is no fault, and is told in numbers.
-            Self::ClientAborted | Self::ClientStalled | Self::Full(_) => Outcome::Cancelled,
-        }
-    }
-}
 
 impl Upstreams {
     /// No connections yet.
@@ -161,8 +140,8 @@ impl Upstreams {
 
     /// Sends `outbound` to `destination` and waits for the head of the answer.
     ///
-    /// A kept connection may turn out to be closed. When nobody can have read the request, or when
-    /// reading it twice does no harm, it is sent once more on a new connection.
+    /// A kept connection may turn out to be closed. When nobody can have read the request, it is
+    /// sent once more on a new connection.
     pub(super) async fn send(
         self: &Rc<Self>,
         destination: &Destination,
@@ -171,15 +150,27 @@ impl Upstreams {
     ) -> Result<Answered, Failure> {
         let Snapshot { limits, timeouts, .. } = snapshot;
         let pool = self.pool(destination);
+        if destination.is_sidecar && pool.busy.get() >= limits.peer_requests {
+            self.state.metrics.breaker_refusals.inc();
+            return Err(Failure::Full(Some(outbound)));
+        }
         if let Some(lease) = self.lease_idle(&pool, limits) {
             match exchange(lease, outbound, timeouts).await {
                 Err(Failure::NothingRan(_, Some(again))) => outbound = again,
-                settled => return settled,
+                Err(Failure::Broken(error, Some(again))) if !is_silent(&error) => {
+                    return Err(Failure::Stale(error, again));
+                }
+                settled => return pool.checked(settled),
             }
         }
-        match self.connect(pool, snapshot).await {
-            Ok(lease) => exchange(lease, outbound, timeouts).await,
+        if destination.is_sidecar && pool.connecting.get() >= limits.peer_connects {
+            self.state.metrics.breaker_refusals.inc();
+            return Err(Failure::Full(Some(outbound)));
+        }
+        match self.connect(Rc::clone(&pool), snapshot).await {
+            Ok(lease) => pool.checked(exchange(lease, outbound, timeouts).await),
             Err(error) => {
+                pool.idle.borrow_mut().clear();
                 self.state.metrics.upstream_connect_failures.inc();
                 tracing::debug!(to = %destination.authority, %error, "cannot connect");
                 Err(Failure::NothingRan(error, Some(outbound)))
@@ -195,7 +186,8 @@ impl Upstreams {
         let mut pools = self.pools.borrow_mut();
         let pool = pools.entry(destination.clone()).or_insert_with(|| {
             let (destination, state) = (destination.clone(), Arc::clone(&self.state));
-            Rc::new(Pool { destination, state, idle: RefCell::default() })
+            let (idle, busy, connecting) = Default::default();
+            Rc::new(Pool { destination, state, idle, busy, connecting })
         });
         *last = Some(Rc::clone(pool));
         Rc::clone(pool)
@@ -215,8 +207,9 @@ impl Upstreams {
 
     async fn connect(&self, pool: Rc<Pool>, snapshot: &Snapshot) -> io::Result<Lease> {
         let Snapshot { limits, timeouts, header_case, .. } = snapshot;
-        let opening = connect::open_http(&self.names, &pool.destination, self.mark, timeouts);
-        let stream = opening.await?;
+        let begun = Counted::new(&pool, |pool| &pool.connecting);
+        let stream = self.open_http(&pool.destination, timeouts).await?;
+        let unanswered = stream.unanswered();
         let handshake = Builder::new()
             .preserve_header_case(*header_case == HeaderCase::Preserve)
             .title_case_headers(*header_case == HeaderCase::Proper)
@@ -235,7 +228,9 @@ impl Upstreams {
             home.idle.borrow_mut().retain(|idle| !idle.connection.sender.is_closed());
         });
         let session = connect::greet(&pool.destination, &mut sender, timeouts).await?;
-        let connection = Connection { sender, patience: Patience::new(timeouts.answer), session };
+        drop(begun);
+        let patience = Patience::new(timeouts.answer);
+        let connection = Connection { sender, patience, unanswered, session };
         Ok(Lease::new(connection, pool, limits))
     }
 
@@ -246,6 +241,15 @@ impl Upstreams {
         timeouts: &Timeouts,
     ) -> io::Result<TcpStream> {
         connect::open(&self.names, destination, self.mark, timeouts).await
+    }
+
+    /// A new connection that carries HTTP, to whoever has to be there.
+    pub(super) async fn open_http(
+        &self,
+        destination: &Destination,
+        timeouts: &Timeouts,
+    ) -> io::Result<UpstreamIo> {
+        connect::open_http(&self.names, destination, self.mark, timeouts).await
     }
 
     /// Closes what has been idle for longer than `idle_max`, and forgets where nothing is sent.
@@ -264,6 +268,7 @@ impl Upstreams {
 impl Lease {
     fn new(connection: Connection, home: Rc<Pool>, limits: &Limits) -> Self {
         let (connection, idle_max) = (Some(connection), limits.idle_connections);
+        home.busy.set(home.busy.get() + 1);
         Self { connection, home, sent: None, gate: None, idle_max }
     }
 
@@ -288,6 +293,24 @@ impl Drop for Lease {
         if let Some(gate) = self.gate.take() {
             gate.set(Passage::Shut);
         }
+        self.home.busy.set(self.home.busy.get() - 1);
+    }
+}
+
+/// One that is counted as long as it lives.
+struct Counted<'a>(&'a Cell<u32>);
+
+impl<'a> Counted<'a> {
+    fn new(pool: &'a Pool, count: impl FnOnce(&'a Pool) -> &'a Cell<u32>) -> Self {
+        let count = count(pool);
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -297,11 +320,11 @@ async fn exchange(
     outbound: Box<Outbound>,
     timeouts: &Timeouts,
 ) -> Result<Answered, Failure> {
-    let Outbound { mut head, mut body, expects_continue } = *outbound;
+    let Outbound { mut head, mut body, expects_continue, idempotent } = *outbound;
     name_host(&mut head.headers, &lease.home.destination.authority);
     let sent = body.replay();
     lease.sent = sent.clone();
-    let saved = Saved::of(&head, expects_continue);
+    let saved = Saved::of(&head, expects_continue, idempotent);
     let gate = (expects_continue && sent.is_some()).then(Arc::<Gate>::default);
     if let Some(gate) = &gate {
         body = body.behind(Arc::clone(gate));
@@ -319,21 +342,21 @@ async fn exchange(
             }
         });
     }
-    let Some(Connection { sender, patience, .. }) = &mut lease.connection else {
+    let Some(Connection { sender, patience, unanswered, .. }) = &mut lease.connection else {
         return Err(Failure::NothingRan(io::ErrorKind::NotConnected.into(), None));
     };
     let answer = pin!(sender.try_send_request(request));
     match patience.wait_for(answer, timeouts, sent.as_deref()).await {
-        Ok(Ok(response)) => Ok(Answered { response, lease, saved, sent }),
+        Ok(Ok(response)) => Ok(Answered { response, lease, read: None, saved, sent }),
         Err(Overdue::Answer) => Err(Failure::TimedOut),
         Err(Overdue::RequestBody) => Err(Failure::ClientStalled),
         Ok(Err(mut failed)) => Err(match failed.take_message() {
             Some(request) => {
                 let (head, body) = request.into_parts();
-                let outbound = Box::new(Outbound { head, body, expects_continue });
+                let outbound = Box::new(Outbound { head, body, expects_continue, idempotent });
                 Failure::NothingRan(io::Error::other(failed.into_error()), Some(outbound))
             }
-            None => classify(failed.into_error(), saved, &sent),
+            None => classify(failed.into_error(), &saved, &sent, unanswered),
         }),
     }
 }
@@ -356,36 +379,4 @@ fn name_host(headers: &mut http::HeaderMap, authority: &Authority) {
     {
         headers.insert(http::header::HOST, host);
     }
-}
-
-/// What to make of a connection that broke before an answer.
-fn classify(error: hyper::Error, saved: Saved, sent: &Option<Rc<Replay>>) -> Failure {
-    if sent.as_ref().is_some_and(|sent| sent.client_failed()) {
-        return Failure::ClientAborted;
-    }
-    // A reset means that something sent was never read. That it was all of it is certain only of a
-    // request that went out in one piece.
-    let unread = io_kind(&error).is_some_and(|kind| {
-        matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
-    });
-    // An answer that makes no sense is an answer: asking again would bring another.
-    if error.is_parse() || !unread && !saved.method.is_idempotent() {
-        return Failure::Broken(error);
-    }
-    match saved.again(sent) {
-        Some(again) => Failure::NothingRan(io::Error::other(error), Some(again)),
-        None if unread => Failure::NothingRan(io::Error::other(error), None),
-        None => Failure::Broken(error),
-    }
-}
-
-fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<io::Error>() {
-            return Some(error.kind());
-        }
-        source = cause.source();
-    }
-    None
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use crate::config::{Change, ThresholdsPatch};
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::Architecture;
+use crate::scheduling::retry::Again;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Refusal, Stage, Step, Why};
 use crate::scheduling::{FunctionName, Time};
 use crate::topology::{NodeIndex, Slot, Topology};
@@ -99,6 +100,34 @@ pub(super) enum Call {
         #[serde(with = "nanoseconds")]
         now: Time,
     },
+    IsHopeless {
+        #[serde(with = "function_name")]
+        function: FunctionName,
+        left: Duration,
+        #[serde(with = "nanoseconds")]
+        now: Time,
+        hopeless: bool,
+    },
+    WaitAgain {
+        generation: u64,
+        failures: u32,
+        wait: Duration,
+    },
+    NextProbe {
+        generation: u64,
+        #[serde(with = "nanoseconds")]
+        now: Time,
+        node: Option<usize>,
+    },
+    Probed {
+        #[serde(with = "SlotFields")]
+        slot: Slot,
+        found: bool,
+        #[serde(with = "nanoseconds")]
+        started: Time,
+        #[serde(with = "nanoseconds")]
+        now: Time,
+    },
     Tick {
         #[serde(with = "nanoseconds")]
         now: Time,
@@ -129,6 +158,8 @@ pub(super) struct Facts {
     path: Vec<usize>,
     passed_here: bool,
     avoid: Vec<usize>,
+    #[serde(with = "AgainName")]
+    again: Again,
     timed: bool,
 }
 
@@ -143,6 +174,7 @@ impl Facts {
             path: positions(invocation.path),
             passed_here: invocation.passed_here,
             avoid: positions(invocation.avoid),
+            again: invocation.again,
             timed: invocation.timed,
         }
     }
@@ -169,6 +201,7 @@ impl Facts {
             path,
             passed_here: self.passed_here,
             avoid,
+            again: self.again,
             timed: self.timed,
         }
     }
@@ -286,7 +319,16 @@ enum OutcomeName {
     Failed,
     Lost,
     Unreachable,
+    Absent,
     Cancelled,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Again", rename_all = "snake_case")]
+enum AgainName {
+    No,
+    NothingRan,
+    MayHaveRun,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -294,6 +336,7 @@ enum OutcomeName {
 enum RefusalName {
     Loop,
     NotAController,
+    RetriesSpent,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -305,6 +348,7 @@ enum WhyName {
     Picked,
     Handed,
     LastResort,
+    RetriesSpent,
     Loop,
     Role,
 }

@@ -20,7 +20,7 @@ use crate::scheduling::queue::QueueRule;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Ticket};
 use crate::scheduling::view::{FunctionView, NodeView};
 use crate::scheduling::{FunctionName, Scheduler, Site, Time};
-use crate::topology::Slot;
+use crate::topology::{NodeIndex, Slot};
 
 pub use call::Header;
 use call::{Call, ChangeLine, Facts, Moment, Place, Said, Verdict};
@@ -39,6 +39,7 @@ impl Core {
     pub fn new(snapshot: &Snapshot, cores: u16, rng: Pcg64) -> Self {
         let mut scheduler = Scheduler::new(snapshot.limits.functions, rng).with_cores(cores);
         scheduler.adopt(&snapshot.site.topology);
+        scheduler.keep_health(snapshot.site.policy.health);
         Self { scheduler, recorder: None }
     }
 
@@ -208,7 +209,47 @@ impl Core {
     pub fn follow(&mut self, change: &Change, next: &Snapshot) {
         self.note(|| Call::Follow { change: ChangeLine::of(change), generation: next.generation });
         self.scheduler.adopt(&next.site.topology);
+        self.scheduler.keep_health(next.site.policy.health);
         self.scheduler.remember_functions(next.limits.functions);
+    }
+
+    /// See [`Scheduler::is_hopeless`].
+    pub fn is_hopeless(&mut self, function: FunctionName, left: Duration, now: Time) -> bool {
+        let hopeless = self.scheduler.is_hopeless(function, left, now);
+        self.note(|| Call::IsHopeless { function, left, now, hopeless });
+        hopeless
+    }
+
+    /// See [`Scheduler::wait_again`].
+    pub fn wait_again(&mut self, snapshot: &Snapshot, failures: u32) -> Duration {
+        let wait = self.scheduler.wait_again(&snapshot.site, failures);
+        self.note(|| Call::WaitAgain { generation: snapshot.generation, failures, wait });
+        wait
+    }
+
+    /// See [`Scheduler::next_probe`].
+    pub fn next_probe(&mut self, snapshot: &Snapshot, now: Time) -> Option<NodeIndex> {
+        if !self.scheduler.awaits_probes() {
+            return None;
+        }
+        let node = self.scheduler.next_probe(&snapshot.site.topology, now);
+        self.note(|| Call::NextProbe {
+            generation: snapshot.generation,
+            now,
+            node: node.map(NodeIndex::as_usize),
+        });
+        node
+    }
+
+    /// See [`Scheduler::probed`].
+    pub fn probed(&mut self, slot: Slot, found: bool, started: Time, now: Time) {
+        self.note(|| Call::Probed { slot, found, started, now });
+        self.scheduler.probed(slot, found, started, now);
+    }
+
+    /// See [`Scheduler::ejections`]; it changes nothing.
+    pub fn ejections(&self) -> [u64; 2] {
+        self.scheduler.ejections()
     }
 
     /// See [`Scheduler::in_flight`]; it changes nothing.

@@ -11,6 +11,7 @@ use rand_pcg::Pcg64;
 use crate::config::{Snapshot, render};
 use crate::problem::Problem;
 use crate::scheduling::route::{Decision, Ticket};
+use crate::topology::NodeIndex;
 
 use super::Core;
 use super::call::{Call, ChangeLine, Facts, Header, Moment, Said, Verdict};
@@ -142,6 +143,22 @@ impl World {
                 let ticket = self.tickets.get_mut(&ticket).context("no such ticket")?;
                 self.core.resume(ticket, now);
             }
+            Call::IsHopeless { function, left, now, hopeless } => {
+                let again = self.core.is_hopeless(function, left, now);
+                return Ok(differing(&hopeless, &again));
+            }
+            Call::WaitAgain { generation, failures, wait } => {
+                let snapshot = self.snapshots.get(&generation).context("no such generation")?;
+                return Ok(differing(&wait, &self.core.wait_again(snapshot, failures)));
+            }
+            Call::NextProbe { generation, now, node } => {
+                let snapshot = self.snapshots.get(&generation).context("no such generation")?;
+                let again = self.core.next_probe(snapshot, now);
+                return Ok(differing(&node, &again.map(NodeIndex::as_usize)));
+            }
+            Call::Probed { slot, found, started, now } => {
+                self.core.probed(slot, found, started, now);
+            }
             Call::Observe { slot, report, now } => self.core.observe(slot, report, now),
             Call::Hear { slot, report, now } => self.core.hear(slot, report, now),
             Call::Tick { now } => self.core.tick(now),
@@ -173,10 +190,7 @@ impl World {
     }
 }
 
-fn nodes(
-    facts: &Facts,
-    snapshot: &Snapshot,
-) -> anyhow::Result<(Vec<crate::topology::NodeIndex>, Vec<crate::topology::NodeIndex>)> {
+fn nodes(facts: &Facts, snapshot: &Snapshot) -> anyhow::Result<(Vec<NodeIndex>, Vec<NodeIndex>)> {
     facts.nodes(&snapshot.site.topology).context("no such node")
 }
 

@@ -3,19 +3,12 @@
 use std::time::Duration;
 
 use super::Time;
+use super::health::{Health, HealthRule};
 pub use super::load::LoadReport;
 use super::load::{Load, Sent};
 use super::route::Stage;
 use super::speed::Speed;
 use super::window::Window;
-
-/// The first pause after a node could not be reached; it doubles with each further failure.
-pub const UNREACHABLE_PAUSE_MIN: Duration = Duration::from_millis(500);
-/// The longest such pause.
-pub const UNREACHABLE_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How long others wait for the one that tries such a node again: longer than it takes to give up
-/// connecting, as configured by default.
-const TRIAL_LIFE: Duration = Duration::from_secs(3);
 
 /// How long a node's word on its load counts, less and less; then it is taken to be idle.
 pub const REPORT_LIFE: Duration = Duration::from_secs(10);
@@ -59,8 +52,8 @@ pub struct NodeEstimate {
     /// Invocations it places for us and has not answered.
     pub placing: u32,
     pub(super) load: Load,
-    /// Whether it could not be reached the last time; [`History`] knows more.
-    failed: bool,
+    /// Whether it is left alone, or was until it is tried; [`History`] knows more.
+    paused: bool,
     history: Box<History>,
 }
 
@@ -75,7 +68,7 @@ pub struct History {
     pub placed: Window,
     pub(super) peak: PeakEwma,
     sent: Sent,
-    pause: Option<Pause>,
+    health: Health,
 }
 
 impl History {
@@ -96,26 +89,6 @@ impl History {
     }
 }
 
-/// Since when and how long a node is left alone.
-#[derive(Debug, Clone, Copy)]
-struct Pause {
-    noted: Time,
-    length: Duration,
-    /// When the one invocation was sent that tries the node again.
-    trial: Option<Time>,
-}
-
-impl Pause {
-    fn until(self) -> Time {
-        self.noted + self.length
-    }
-
-    /// Whether somebody finds out at the moment, so that others need not.
-    fn is_on_trial(self, now: Time) -> bool {
-        self.trial.is_some_and(|sent| now.since(sent) < TRIAL_LIFE)
-    }
-}
-
 impl Default for NodeEstimate {
     fn default() -> Self {
         Self::new()
@@ -132,7 +105,7 @@ impl NodeEstimate {
             outstanding: 0,
             placing: 0,
             load: Load::default(),
-            failed: false,
+            paused: false,
             history: Box::default(),
         }
     }
@@ -147,10 +120,22 @@ impl NodeEstimate {
         &mut self.history
     }
 
-    /// Whether the node is left alone for now because it could not be reached.
-    pub fn is_unreachable(&self, now: Time) -> bool {
-        let closed = |pause: Pause| now < pause.until() || pause.is_on_trial(now);
-        self.failed && self.history.pause.is_some_and(closed)
+    /// Whether the node is left alone for now.
+    pub fn is_ejected(&self, now: Time) -> bool {
+        self.paused && self.history.health.is_paused(now)
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.history.health
+    }
+
+    pub(super) fn health_mut(&mut self) -> &mut Health {
+        &mut self.history.health
+    }
+
+    /// Whether it stays away until a probe finds it.
+    pub(super) fn awaits_probe(&self) -> bool {
+        self.paused && self.history.health.awaits_probe()
     }
 
     /// Invocations believed to be there: what it has from us, or what it said when that is more.
@@ -173,11 +158,8 @@ impl NodeEstimate {
 
     /// Notes that an invocation was sent there.
     pub(super) fn mark_sent(&mut self, stage: Stage, now: Time) {
-        if let Some(pause) = &mut self.history.pause
-            && now >= pause.until()
-            && !pause.is_on_trial(now)
-        {
-            pause.trial = Some(now);
+        if self.paused {
+            self.history.health.mark_sent(now);
         }
         if stage == Stage::Schedule {
             self.placing += 1;
@@ -201,34 +183,43 @@ impl NodeEstimate {
         self.load.take_in(report, self.outstanding, sent, transit, now.before(transit));
     }
 
-    /// Notes that an attempt begun at `started` did not reach it: left alone for a while, longer
-    /// each time in a row.
-    ///
-    /// Attempts begun before the last failure was known say nothing new, however late they end, so
-    /// a burst of calls that all wait for a connection in vain is one failure.
-    pub fn mark_unreachable(&mut self, started: Time, now: Time) {
-        let length = match self.history.pause {
-            Some(pause) if now < pause.until() || started <= pause.noted => return,
-            Some(pause) => (pause.length * 2).min(UNREACHABLE_PAUSE_MAX),
-            None => UNREACHABLE_PAUSE_MIN,
-        };
-        self.failed = true;
-        self.history.pause = Some(Pause { noted: now, length, trial: None });
+    /// Leaves the node alone, as `how` says.
+    pub(super) fn leave_alone(&mut self, how: impl FnOnce(&mut Health)) {
+        how(&mut self.history.health);
+        self.paused = true;
+    }
+
+    /// Notes that an attempt begun at `started` did not reach it; whether that was news. `jitter` is
+    /// a draw from 0 to 1.
+    pub(super) fn mark_unreachable(
+        &mut self,
+        started: Time,
+        awaits_probe: bool,
+        rule: &HealthRule,
+        jitter: f64,
+        now: Time,
+    ) -> bool {
+        self.paused = true;
+        self.history.health.mark_lost(started, awaits_probe, rule, jitter, now)
     }
 
     /// Notes that an attempt begun at `started` ended without telling whether the node is there.
     pub(super) fn mark_untold(&mut self, started: Time) {
-        if let Some(pause) = &mut self.history.pause {
-            pause.trial = pause.trial.filter(|sent| *sent != started);
+        if self.paused {
+            self.history.health.mark_untold(started);
         }
     }
 
-    /// Notes an answer: the node is there, and this is what it said.
-    pub fn mark_answered(&mut self, report: Option<LoadReport>, took: Duration, now: Time) {
-        if self.failed {
-            self.failed = false;
-            self.history.pause = None;
+    /// Notes an answer to an attempt begun at `started`: the node is there, and is left alone no
+    /// longer, unless it was for its failures.
+    pub(super) fn mark_there(&mut self, good: bool, started: Time) {
+        if self.paused && self.history.health.mark_answered(good, started) {
+            self.paused = false;
         }
+    }
+
+    /// Takes in what an answer said that took so long.
+    pub fn mark_answered(&mut self, report: Option<LoadReport>, took: Duration, now: Time) {
         let Some(report) = report else { return };
         // What it has answered has left.
         self.take_in(LoadReport { in_flight: report.in_flight.saturating_sub(1), ..report }, now);
@@ -251,60 +242,6 @@ impl NodeEstimate {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_unreachable_node_is_left_alone_longer_each_time_and_forgiven_at_once() {
-        let mut node = NodeEstimate::new();
-        let mut now = Time::from_secs_f64(1.0);
-        let mut pauses = Vec::new();
-        for _ in 0..8 {
-            node.mark_unreachable(now, now);
-            node.mark_unreachable(now, now); // a burst of failures is one failure
-            let soon = now + Duration::from_millis(1);
-            node.mark_unreachable(soon, soon); // and so is a last resort that fails too
-            assert!(node.is_unreachable(now));
-            let pause = node.history.pause.unwrap();
-            pauses.push(pause.length.as_millis());
-            now = pause.until();
-            assert!(!node.is_unreachable(now), "it is tried again when the pause ends");
-        }
-        assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
-        node.mark_answered(None, Duration::ZERO, now);
-        node.mark_unreachable(now, now);
-        assert_eq!(node.history.pause.unwrap().length, UNREACHABLE_PAUSE_MIN);
-    }
-
-    #[test]
-    fn one_invocation_finds_out_for_all() {
-        let mut node = NodeEstimate::new();
-        let secs = Time::from_secs_f64;
-        node.mark_unreachable(secs(1.0), secs(1.0));
-        assert!(!node.is_unreachable(secs(1.5)));
-        node.mark_sent(Stage::Execute, secs(1.6));
-        assert!(node.is_unreachable(secs(1.7)), "it is being tried");
-        assert!(!node.is_unreachable(secs(1.6) + TRIAL_LIFE), "it takes too long to wait for");
-        node.mark_untold(secs(1.0));
-        assert!(node.is_unreachable(secs(1.7)), "that was another");
-        node.mark_untold(secs(1.6));
-        assert!(!node.is_unreachable(secs(1.7)), "it was broken off, so the next one tries");
-        node.mark_sent(Stage::Execute, secs(1.7));
-        node.mark_answered(None, Duration::ZERO, secs(1.8));
-        assert!(!node.is_unreachable(secs(1.8)));
-    }
-
-    #[test]
-    fn calls_that_wait_for_a_connection_in_vain_together_are_one_failure() {
-        let mut node = NodeEstimate::new();
-        let secs = Time::from_secs_f64;
-        // A call every 50 ms, each of which fails after two seconds.
-        for i in 0..40 {
-            let started = f64::from(i) * 0.05;
-            node.mark_unreachable(secs(started), secs(started + 2.0));
-        }
-        assert!(node.is_unreachable(secs(2.49)) && !node.is_unreachable(secs(2.5)));
-        node.mark_unreachable(secs(2.5), secs(4.5));
-        assert!(node.is_unreachable(secs(5.49)) && !node.is_unreachable(secs(5.5)));
-    }
 
     #[test]
     fn what_a_node_said_of_its_load_fades() {

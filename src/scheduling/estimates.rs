@@ -49,6 +49,11 @@ impl Estimates {
     }
 
     /// All records of something.
+    pub(super) fn known(&self) -> impl Iterator<Item = &NodeEstimate> {
+        self.entries.iter().filter_map(|entry| entry.known.as_deref())
+    }
+
+    /// The same, to be changed.
     pub(super) fn known_mut(&mut self) -> impl Iterator<Item = &mut NodeEstimate> {
         self.entries.iter_mut().filter_map(|entry| entry.known.as_deref_mut())
     }

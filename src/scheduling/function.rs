@@ -3,6 +3,7 @@
 use crate::problem::Problem;
 
 use super::Time;
+use super::absent::Absent;
 use super::policy::{Architecture, TailRatioRule};
 use super::speed::Service;
 use super::tail_ratio::{Evidence, Shares, next_shares};
@@ -76,10 +77,14 @@ pub struct FunctionRecord {
     pub(super) service: Service,
     /// Where it is warm.
     pub(super) warmth: Warmth,
+    /// Where it is not.
+    pub(super) absent: Absent,
     /// Service of it at this node.
     pub(super) own: Service,
     /// The architecture that [`super::adaptive`] last settled on.
     pub(super) incumbent: Option<Architecture>,
+    /// When one was last let through that is likely to be late.
+    pub(super) late_trial: Option<Time>,
     evaluated: Option<Time>,
     rate_before: Option<f64>,
 }
@@ -92,8 +97,10 @@ impl FunctionRecord {
             rate: Rate::new(now),
             service: Service::default(),
             warmth: Warmth::default(),
+            absent: Absent::default(),
             own: Service::default(),
             incumbent: None,
+            late_trial: None,
             evaluated: None,
             rate_before: None,
         }
@@ -134,6 +141,7 @@ impl FunctionRecord {
 
     pub(super) fn expire(&mut self, now: Time) {
         self.windows.iter_mut().for_each(|window| window.expire(now));
+        self.absent.expire(now);
     }
 }
 

@@ -182,6 +182,7 @@ impl<R: Rng> Scheduler<R> {
     /// of how long the function runs, nor of how fast the node is.
     fn learn_warmth(&mut self, ticket: &Ticket, slot: Slot, service_s: f64, now: Time) -> bool {
         let record = self.function_mut(ticket.function, now);
+        record.absent.clear(slot);
         let usual_s = record.service.mean_s();
         let cold = record.warmth.is_cold(slot, service_s, usual_s, ticket.started);
         let first_warm = !record.warmth.is_new(slot) && record.service.is_provisional();

@@ -5,10 +5,13 @@
 //! and hands its ticket back to [`Scheduler::record`] with the outcome. Nothing here can fail at
 //! run time, waits, or reads a clock.
 
+mod absent;
 pub mod adaptive;
+mod deadline;
 pub mod estimate;
 mod estimates;
 pub mod function;
+pub mod health;
 pub mod hedge;
 mod holders;
 mod learn;
@@ -18,6 +21,7 @@ mod placing;
 pub mod policy;
 mod predict;
 pub mod queue;
+pub mod retry;
 pub mod route;
 mod soonest;
 mod speed;
@@ -40,15 +44,14 @@ use adaptive::Adaptive;
 use estimate::{LoadReport, NodeEstimate};
 use estimates::Estimates;
 pub use function::{FunctionName, FunctionNameError, FunctionRecord};
+use health::{HealthRule, Tally};
 use hedge::Tokens;
 use policy::{Architecture, DynamicRule, Mode, Policy};
+use retry::{Again, Budget};
 use route::{Decision, Invocation, Invoked, Outcome, Refusal, Run, Stage, Step, Ticket, Why};
 use soonest::Gaps;
 use speed::{Meter, Pace};
 pub use time::Time;
-
-/// Steps tried elsewhere for one invocation before it runs where it is.
-pub const ATTEMPTS_MAX: usize = 3;
 
 /// Where a decision is made: which node this is, among whom, by which rules.
 #[derive(Debug, Clone)]
@@ -82,6 +85,15 @@ pub struct Scheduler<R> {
     gaps: Gaps,
     tickets: u64,
     hedges: Tokens,
+    health: HealthRule,
+    fleet: Tally,
+    /// Nodes of the topology.
+    members: u32,
+    ejections: [u64; 2],
+    awaits_probes: bool,
+    retries: Budget,
+    /// Until when some function may be known not to be somewhere.
+    absent_until: Time,
 }
 
 impl<R: Rng> Scheduler<R> {
@@ -99,6 +111,13 @@ impl<R: Rng> Scheduler<R> {
             gaps: Gaps::default(),
             tickets: 0,
             hedges: Tokens::default(),
+            health: HealthRule::default(),
+            fleet: Tally::default(),
+            members: 0,
+            ejections: [0; 2],
+            awaits_probes: false,
+            retries: Budget::default(),
+            absent_until: Time::ZERO,
         }
     }
 
@@ -110,6 +129,7 @@ impl<R: Rng> Scheduler<R> {
     /// Makes room for the nodes of `topology`; what is known of those that stay is kept.
     pub fn adopt(&mut self, topology: &Topology) {
         self.estimates.adopt(topology);
+        self.members = topology.nodes().len() as u32;
     }
 
     /// Changes how many functions are remembered; the least recently used go.
@@ -143,8 +163,13 @@ impl<R: Rng> Scheduler<R> {
             (wanted, Step::RunHere, Why::Ordered)
         } else if invocation.hop >= site.policy.hop_limit.0 {
             (wanted, Step::RunHere, Why::HopLimit)
-        } else {
+        } else if self.pays_for(site, invocation, now) {
             self.place(site, invocation, wanted, cpu_share, now)
+        } else if invocation.again == Again::NothingRan && !invocation.avoid.contains(&site.here) {
+            // It costs nobody anything: it would have run here had there been nobody else.
+            (Architecture::Decentralized, Step::RunHere, Why::RetriesSpent)
+        } else {
+            return refused(Refusal::RetriesSpent, Why::RetriesSpent);
         };
         Decision {
             step,
@@ -189,6 +214,7 @@ impl<R: Rng> Scheduler<R> {
             match outcome {
                 Outcome::Good | Outcome::Failed => {
                     let good = outcome == Outcome::Good;
+                    estimate.mark_there(good, ticket.started);
                     estimate.mark_answered(report, heard, now);
                     estimate.mark_success(good);
                     if good && ticket.timed {
@@ -199,9 +225,13 @@ impl<R: Rng> Scheduler<R> {
                     estimate.mark_success(false);
                     estimate.mark_untold(ticket.started);
                 }
-                Outcome::Unreachable => estimate.mark_unreachable(ticket.started, now),
-                Outcome::Cancelled => estimate.mark_untold(ticket.started),
+                Outcome::Unreachable => {}
+                Outcome::Absent | Outcome::Cancelled => estimate.mark_untold(ticket.started),
             }
+        }
+        self.learn_health(&ticket, outcome, now);
+        if outcome == Outcome::Absent {
+            self.note_absent(ticket.function, ticket.slot, now);
         }
         if ticket.entry && ticket.timed && outcome == Outcome::Good {
             let record = self.function_mut(ticket.function, now);
@@ -265,6 +295,17 @@ impl<R: Rng> Scheduler<R> {
                 shares.pick(self.rng.random())
             }
         }
+    }
+
+    /// Whether there may be this attempt: the first ones earn what further ones cost.
+    fn pays_for(&mut self, site: &Site, invocation: &Invocation<'_>, now: Time) -> bool {
+        let rule = &site.policy.retries;
+        match invocation.again {
+            Again::No if invocation.avoid.is_empty() => self.retries.earn(rule),
+            Again::No => {}
+            Again::NothingRan | Again::MayHaveRun => return self.retries.spend(rule, now),
+        }
+        true
     }
 
     fn issue_ticket(

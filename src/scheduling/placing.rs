@@ -5,7 +5,7 @@ use rand::Rng;
 use super::policy::{Architecture, Selection};
 use super::route::{Duty, Invocation, Step, Why, duty};
 use super::target::{Beliefs, Purpose, choose};
-use super::{ATTEMPTS_MAX, Scheduler, Site, Time};
+use super::{Scheduler, Site, Time};
 use crate::topology::NodeIndex;
 
 impl<R: Rng> Scheduler<R> {
@@ -18,7 +18,10 @@ impl<R: Rng> Scheduler<R> {
         cpu_share: f64,
         now: Time,
     ) -> (Architecture, Step, Why) {
-        if invocation.avoid.len() < ATTEMPTS_MAX {
+        let (tried, most) = (invocation.avoid.len(), site.policy.retries.attempts as usize);
+        // The last attempt is made where it cannot get lost on the way.
+        let last = tried > 0 && tried + 1 >= most && !invocation.avoid.contains(&site.here);
+        if tried < most && !last {
             for &architecture in &Architecture::ALL[wanted.index()..] {
                 let step = self.place_under(site, invocation, architecture, cpu_share, now);
                 if let Some((step, why)) = step {
@@ -67,8 +70,11 @@ impl<R: Rng> Scheduler<R> {
 
     /// Whether this node's own gateway is worth a try for `invocation`.
     pub(super) fn is_usable(&self, site: &Site, invocation: &Invocation<'_>, now: Time) -> bool {
-        let down = self.estimate(site.node().slot).is_some_and(|e| e.is_unreachable(now));
-        !down && !invocation.avoid.contains(&site.here)
+        let slot = site.node().slot;
+        let down = self.estimate(slot).is_some_and(|e| e.is_ejected(now));
+        !down
+            && !invocation.avoid.contains(&site.here)
+            && !self.is_absent(invocation.function, slot, now)
     }
 
     fn pick_target(
@@ -78,14 +84,18 @@ impl<R: Rng> Scheduler<R> {
         candidates: &[NodeIndex],
         now: Time,
     ) -> Option<(Step, Why)> {
+        let record = self.functions.peek(&invocation.function);
+        let absent = record.map(|record| &record.absent).filter(|_| now < self.absent_until);
         let target = choose(
             site.policy.selection,
             Purpose::Execute,
             candidates,
             Beliefs { topology: &site.topology, estimates: &self.estimates, now },
             |node, estimate| {
+                let slot = site.topology.node(node).slot;
                 !invocation.avoid.contains(&node)
-                    && !estimate.is_some_and(|e| e.is_unreachable(now))
+                    && !estimate.is_some_and(|e| e.is_ejected(now))
+                    && !absent.is_some_and(|absent| absent.is_at(slot, now))
             },
             &mut self.rng,
         )?;
@@ -133,7 +143,7 @@ impl<R: Rng> Scheduler<R> {
                     && node != site.here
                     && !invocation.path.contains(&node)
                     && !invocation.avoid.contains(&node)
-                    && !estimate.is_some_and(|e| e.is_unreachable(now))
+                    && !estimate.is_some_and(|e| e.is_ejected(now))
             },
             &mut self.rng,
         )

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::health::HealthRule;
 use super::queue::QueueRule;
+use super::retry::RetryRule;
 
 /// Who decides where an invocation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -364,6 +366,10 @@ pub struct Policy {
     pub hedge: HedgeRule,
     /// Who waits for whom at this node.
     pub queue: QueueRule,
+    /// What further attempts there are.
+    pub retries: RetryRule,
+    /// When nodes are left alone.
+    pub health: HealthRule,
 }
 
 impl Policy {
@@ -379,6 +385,8 @@ impl Policy {
             tail_ratio: TailRatioRule::default(),
             hedge: HedgeRule::default(),
             queue: QueueRule::default(),
+            retries: RetryRule::default(),
+            health: HealthRule::default(),
         }
     }
 }

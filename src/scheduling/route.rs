@@ -3,6 +3,7 @@
 use crate::topology::{NodeIndex, Role, Slot};
 
 use super::policy::Architecture;
+use super::retry::Again;
 use super::{FunctionName, Time};
 
 /// What an invocation asks of the node it has reached.
@@ -44,8 +45,10 @@ pub struct Invocation<'a> {
     pub path: &'a [NodeIndex],
     /// Whether this node is on that path: it has come round in a circle.
     pub passed_here: bool,
-    /// Nodes that could not be reached for it, in this node's own attempts.
+    /// Nodes that did not answer it well, in this node's own attempts.
     pub avoid: &'a [NodeIndex],
+    /// What may have come of the attempt before.
+    pub again: Again,
     /// Whether its response time says something: a queued asynchronous call is answered at once.
     pub timed: bool,
 }
@@ -101,6 +104,8 @@ pub enum Refusal {
     Loop,
     /// It was handed to this node to place, and a worker places nothing for others.
     NotAController,
+    /// An attempt failed, and no further one can be paid for.
+    RetriesSpent,
 }
 
 /// The reason for a step.
@@ -118,6 +123,8 @@ pub enum Why {
     Handed,
     /// Nobody else could be reached.
     LastResort,
+    /// An attempt failed, and no further one elsewhere can be paid for.
+    RetriesSpent,
     /// It has come round in a circle.
     Loop,
     /// This node's role may not place it.
@@ -134,6 +141,7 @@ impl Why {
             Self::Picked => "picked",
             Self::Handed => "handed",
             Self::LastResort => "last_resort",
+            Self::RetriesSpent => "retries_spent",
             Self::Loop => "loop",
             Self::Role => "role",
         }
@@ -255,6 +263,8 @@ pub enum Outcome {
     Lost,
     /// Nothing ran: the node could not be reached or would not take it.
     Unreachable,
+    /// Nothing ran: the node does not have the function, or nobody there who runs it.
+    Absent,
     /// The caller went away.
     Cancelled,
 }

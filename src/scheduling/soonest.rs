@@ -84,7 +84,7 @@ impl<R: Rng> Scheduler<R> {
             }
             let slot = site.topology.node(node).slot;
             let Some(estimate) = self.estimate(slot) else { continue };
-            if estimate.is_unreachable(now) {
+            if estimate.is_ejected(now) || self.is_absent(invocation.function, slot, now) {
                 continue;
             }
             if let Some(takes_s) = outlook.completion_s(slot, estimate, false, least_s)

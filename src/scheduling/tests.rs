@@ -1,8 +1,10 @@
 //! The core as a whole; leaves are tested beside their code.
 
+mod deadline;
 mod dynamic;
 mod fallback;
 mod fleet;
+mod health;
 mod hedge;
 mod hostile;
 mod learning;
@@ -20,6 +22,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64;
 
 use super::policy::Selection;
+use super::retry::RetryRule;
 use super::*;
 use crate::topology::{Address, NodeId, NodeSpec, Role, Zone};
 
@@ -64,7 +67,16 @@ fn scheduler(topology: &Topology, seed: u64) -> Scheduler<Pcg64> {
     let functions_max = NonZeroUsize::new(100).unwrap();
     let mut scheduler = Scheduler::new(functions_max, Pcg64::seed_from_u64(seed));
     scheduler.adopt(topology);
+    scheduler.keep_health(steady());
     scheduler
+}
+
+/// Attempts of one invocation.
+const ATTEMPTS: usize = RetryRule::ATTEMPTS as usize;
+
+/// Health without chance, and without probes.
+fn steady() -> HealthRule {
+    HealthRule { jitter: 0.0, probes: false, ..HealthRule::default() }
 }
 
 fn function(name: &str) -> FunctionName {
@@ -81,6 +93,7 @@ fn entering() -> Invocation<'static> {
         path: &[],
         passed_here: false,
         avoid: &[],
+        again: Again::No,
         timed: true,
     }
 }

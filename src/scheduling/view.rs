@@ -108,7 +108,7 @@ impl<R: Rng> Scheduler<R> {
                 outstanding: estimate.outstanding + estimate.placing,
                 reported: estimate.load.in_flight().map(|(count, at)| (count, now.since(at))),
                 success: estimate.success,
-                unreachable: estimate.is_unreachable(now),
+                unreachable: estimate.is_ejected(now),
             })
         };
         site.topology.nodes().iter().filter_map(view).collect()

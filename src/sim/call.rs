@@ -2,6 +2,7 @@
 
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::Architecture;
+use crate::scheduling::retry::Again;
 use crate::scheduling::route::{Outcome, Stage, Ticket};
 
 use super::queue::Nanos;
@@ -96,6 +97,8 @@ pub(super) struct Frame {
     pub(super) architecture: Option<Architecture>,
     pub(super) ticket: Option<Ticket>,
     pub(super) avoid: Vec<MachineId>,
+    /// What may have come of the attempt before.
+    pub(super) again: Again,
     /// Whom the current attempt is addressed to.
     pub(super) asked: MachineId,
     /// Whether this node was on its path when it came in.

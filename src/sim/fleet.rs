@@ -12,6 +12,7 @@ use super::queue::Nanos;
 use super::scenario::{Cell, Scenario};
 use crate::config::{Change, Snapshot};
 use crate::scheduling::estimate::LoadReport;
+use crate::scheduling::health::HealthRule;
 use crate::scheduling::policy::{DynamicRule, OffloadRule, Policy, Selection};
 use crate::scheduling::queue::Queue as Turns;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Ticket};
@@ -38,6 +39,8 @@ pub(super) struct Member {
     pub(super) coming: u32,
     /// Who runs there, and who waits, where turns are taken.
     pub(super) turns: Turns<CallId>,
+    /// Whether it will look for lost nodes.
+    pub(super) probes: bool,
     /// When it last stopped.
     pub(super) lost_at: Option<Nanos>,
     load: LoadMeter,
@@ -136,6 +139,7 @@ impl Fleet {
             let mut scheduler =
                 Scheduler::new(snapshot.limits.functions, rng).with_cores(machine.cores);
             scheduler.adopt(&topology);
+            scheduler.keep_health(snapshot.site.policy.health);
             Member {
                 site: Site { here, ..snapshot.site.clone() },
                 roster: Arc::clone(&roster),
@@ -144,6 +148,7 @@ impl Fleet {
                 ails: Ails::default(),
                 coming: 0,
                 turns: Turns::default(),
+                probes: false,
                 lost_at: None,
                 load: LoadMeter::default(),
             }
@@ -287,6 +292,13 @@ fn policy_of(contender: Contender, policy: Policy) -> Policy {
             },
             selection: Selection::Weighted,
             rule: DynamicRule::TailRatio,
+            // It left nobody alone for failing, and probed nobody.
+            health: HealthRule {
+                failures: u32::MAX,
+                answers_min: u32::MAX,
+                probes: false,
+                ..HealthRule::default()
+            },
             ..Policy::new(mode)
         },
     }

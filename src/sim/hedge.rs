@@ -6,6 +6,7 @@ use super::fleet::Fleet;
 use super::queue::Nanos;
 use super::turns::Standing;
 use super::world::{Event, PATH_MAX, World};
+use crate::scheduling::retry::Again;
 use crate::scheduling::route::{Invocation, Outcome, Stage, Step};
 use crate::topology::NodeIndex;
 
@@ -43,6 +44,7 @@ impl World<'_> {
             path,
             passed_here: false,
             avoid: avoided,
+            again: Again::No,
             timed: true,
         };
         let contender = self.trial.contender;
@@ -59,6 +61,7 @@ impl World<'_> {
             architecture: Some(decision.architecture),
             ticket: decision.ticket.take(),
             avoid,
+            again: Again::No,
             asked: target,
             passed_here: false,
             begun: now,

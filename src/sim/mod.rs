@@ -11,6 +11,7 @@ mod fleet;
 mod hedge;
 mod machine;
 mod oracle;
+mod probes;
 mod queue;
 mod running;
 mod trace;

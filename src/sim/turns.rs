@@ -7,6 +7,7 @@ use super::queue::Nanos;
 use super::world::{Event, World};
 use crate::scheduling::Time;
 use crate::scheduling::queue::{Admission, Bounds, Caller, Place, Turn};
+use crate::scheduling::retry::Again;
 use crate::scheduling::route::{Outcome, Stage};
 
 /// How a call stands with the queue of the machine that is to run it.
@@ -131,6 +132,7 @@ impl World<'_> {
         let elsewhere = !late && frame.stage != Stage::Execute && !frame.avoid.contains(&node);
         if elsewhere {
             frame.avoid.push(node);
+            frame.again = Again::No;
         }
         self.trace.note(&[7, now, u64::from(node), u64::from(late)]);
         self.learn(node, node, ticket, Outcome::Cancelled, None);

@@ -10,11 +10,13 @@ use super::connections::Connections;
 use super::contender::Contender;
 use super::fleet::Fleet;
 use super::oracle;
+use super::probes::Probe;
 use super::queue::{Nanos, Queue};
 use super::trace::Trace;
 use super::{Run, Sample, Trial};
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::Architecture;
+use crate::scheduling::retry::Again;
 use crate::scheduling::route::{Invocation, Outcome, Stage, Step, Ticket};
 use crate::topology::NodeIndex;
 
@@ -50,6 +52,10 @@ pub(super) enum Event {
     Late(CallId),
     /// The node of this frame learns that nobody waits any more.
     Cancelled { id: CallId, frame: u8 },
+    /// A machine looks for lost nodes to be probed.
+    Probe { machine: MachineId },
+    /// It learns what came of a probe.
+    Probed { machine: MachineId, probe: Probe },
     /// A fault begins or ends.
     Fault { index: u32, begins: bool },
 }
@@ -68,7 +74,7 @@ pub(super) struct World<'a> {
     pub(super) clients: u32,
     pub(super) replayed: usize,
     pub(super) connections: Connections,
-    connect_timeout: Nanos,
+    pub(super) connect_timeout: Nanos,
 }
 
 pub(super) fn nanos(duration: Duration) -> Nanos {
@@ -145,6 +151,8 @@ impl<'a> World<'a> {
             Event::Cancelled { id, frame } => {
                 self.cancel(id, usize::from(frame), Outcome::Cancelled)
             }
+            Event::Probe { machine } => self.handle_probe(machine),
+            Event::Probed { machine, probe } => self.handle_probed(machine, probe),
             Event::Fault { index, begins } => self.handle_fault(index, begins),
         }
     }
@@ -186,6 +194,7 @@ impl<'a> World<'a> {
             architecture,
             ticket: None,
             avoid: Vec::new(),
+            again: Again::No,
             asked: node,
             passed_here: call.path.contains(&node),
             begun: now,
@@ -209,6 +218,7 @@ impl<'a> World<'a> {
             path,
             passed_here: frame.passed_here,
             avoid,
+            again: frame.again,
             timed: true,
         };
         let mut decision = self.fleet.decide(node, &invocation, self.trial.contender, now);
@@ -338,6 +348,7 @@ impl<'a> World<'a> {
         if let Some(ticket) = ticket {
             let scheduler = &mut self.fleet.member(node).scheduler;
             scheduler.record_placed(ticket, outcome, direct, ran, now);
+            self.look_for_lost(node);
         }
     }
 
@@ -361,6 +372,8 @@ impl<'a> World<'a> {
         };
         let (node, asked) = (frame.node, frame.asked);
         frame.avoid.push(asked);
+        let ran_nothing = outcome == Outcome::Unreachable;
+        frame.again = if ran_nothing { Again::NothingRan } else { Again::No };
         let ticket = frame.ticket.take();
         call.path.retain(|passed| *passed != node);
         let second_fails = call.second && call.frames.len() == 1;

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
 
+mod deadline;
 mod entry;
 mod hedge;
 mod manage;
 mod queue;
 mod record;
+mod retries;
+mod scripted;
 mod simulate;
 mod support;

@@ -8,6 +8,7 @@ use hopwise::config::{Change, Snapshot, ThresholdsPatch};
 use hopwise::record::{Difference, Header, Recorder, Replayed, replay};
 use hopwise::scheduling::estimate::LoadReport;
 use hopwise::scheduling::policy::{Architecture, Mode};
+use hopwise::scheduling::retry::Again;
 use hopwise::scheduling::route::{Invocation, Outcome, Stage, Ticket};
 use hopwise::scheduling::{FunctionName, Time};
 use hopwise::state::State;
@@ -83,6 +84,7 @@ impl Caller {
             path: &path,
             passed_here: self.rng.random_bool(0.02),
             avoid: &avoid,
+            again: [Again::No, Again::NothingRan, Again::MayHaveRun][self.rng.random_range(0..3)],
             timed: self.rng.random_bool(0.9),
         };
         let cpu_share = self.rng.random();

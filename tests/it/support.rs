@@ -237,6 +237,11 @@ pub(crate) fn is_held(body: &str) -> bool {
     HELD.lock().unwrap().contains_key(body.as_bytes())
 }
 
+/// Whether the invocation with `body` was held, and broken off.
+pub(crate) fn is_broken_off(body: &str) -> bool {
+    HELD.lock().unwrap().get(body.as_bytes()).is_some_and(oneshot::Sender::is_closed)
+}
+
 /// Lets the invocation with `body` end, once it runs.
 pub(crate) fn let_go(body: &str) {
     wait_until(body, || is_held(body));

@@ -49,7 +49,10 @@ tail_scheduler: {soft_d2f_threshold: 1, hard_d2f_threshold: 1, sample_interval: 
 dynamic: {rule: tail_ratio, min_rate_d2f: 1, smoothing_floor: 0.2, smoothing_range: 0.7}
 limits: {entry_body_bytes: 1, replay_body_bytes: 0, headers: 16, idle_connections: 0}
 handover: {socket: run/handover.sock}
-timeouts: {connect_ms: 1, drain_ms: 0, drain_idle_ms: 7}
+timeouts: {connect_ms: 1, drain_ms: 0, drain_idle_ms: 7, silence_ms: 2, deadline_ms: 3}
+retries: {attempts: 2, budget: 0.5, floor_per_s: 1, burst: 7, wait_ms: 0}
+health: {failures: 3, failure_share: 0.1, answers_min: 9, window_s: 5, ejection_ms: 10,
+         ejection_max_ms: 20, jitter: 0, ejected_share_max: 0.4, absent_ms: 0, probes: false}
 hedge: {enabled: true, budget: 0.01}
 queue: {enabled: true, running: 3, waiting: 0, wait_ms: 50}
 functions: {a.b: {idempotent: true}, c: {}, d: {deadline_ms: 5}, e: ~, f: {idempotent: false}}
@@ -66,6 +69,16 @@ interception: {enabled: true, mark: 0xffffffff}
     assert_eq!((policy.hedge.enabled, policy.hedge.budget), (true, 0.01));
     let bounds = Bounds { running: 3, waiting: 0 };
     assert_eq!((policy.queue.bounds(8), policy.queue.wait_max.as_millis()), (bounds, 50));
+    let retries = policy.retries;
+    assert_eq!((retries.attempts, retries.budget, retries.floor_per_s), (2, 0.5, 1.0));
+    assert_eq!((retries.burst, retries.wait), (7.0, Duration::ZERO));
+    let health = policy.health;
+    assert_eq!((health.failures, health.failure_share, health.answers_min), (3, 0.1, 9));
+    assert_eq!((health.ejection.as_millis(), health.ejection_max.as_millis()), (10, 20));
+    assert_eq!((health.window.as_secs(), health.absent), (5, Duration::ZERO));
+    assert_eq!((health.jitter, health.ejected_share_max, health.probes), (0.0, 0.4, false));
+    assert_eq!(snapshot.timeouts.silence, Duration::from_millis(2));
+    assert_eq!(snapshot.timeouts.deadline, Some(Duration::from_millis(3)));
     let rule_of = |name| snapshot.function(FunctionName::new(name).unwrap());
     assert!(rule_of("a.b").idempotent && !rule_of("d").idempotent);
     assert_eq!(rule_of("d").deadline, Some(Duration::from_millis(5)));

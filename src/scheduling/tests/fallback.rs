@@ -1,7 +1,6 @@
 //! What happens when nodes cannot be reached, and how they come back.
 
 use super::*;
-use crate::scheduling::estimate::{UNREACHABLE_PAUSE_MAX, UNREACHABLE_PAUSE_MIN};
 use crate::scheduling::policy::Selection;
 use Architecture::{Centralized, Decentralized, Federated};
 
@@ -122,7 +121,7 @@ fn after_so_many_attempts_a_call_runs_here_whatever_was_wanted() {
         let others: Vec<NodeIndex> =
             topology.everyone().iter().copied().filter(|&node| node != site.here).collect();
         for seed in 0..20 {
-            for tried in ATTEMPTS_MAX..=others.len() {
+            for tried in ATTEMPTS..=others.len() {
                 let retried = Invocation { avoid: &others[..tried], ..entering() };
                 let decision = scheduler(&topology, seed).decide(&site, &retried, 1.0, Time::ZERO);
                 assert_eq!(decision.step, Step::RunHere, "seed {seed}, {here}, {wanted}");
@@ -149,7 +148,7 @@ fn a_decider_is_asked_again_as_soon_as_its_pause_is_over() {
     let topology = five_nodes();
     let site = site(&topology, "edge2", fixed(Centralized));
     let mut scheduler = scheduler(&topology, 1);
-    let mut pause = UNREACHABLE_PAUSE_MIN;
+    let mut pause = HealthRule::EJECTION;
     let mut now = Time::ZERO;
     for _ in 0..10 {
         cut_off(&mut scheduler, &site, &["cloud"], now);
@@ -159,7 +158,7 @@ fn a_decider_is_asked_again_as_soon_as_its_pause_is_over() {
         now = now + pause;
         let decision = scheduler.decide(&site, &entering(), 0.0, now);
         assert_eq!(short(&topology, decision.step), "@cloud", "{now:?}");
-        pause = (pause * 2).min(UNREACHABLE_PAUSE_MAX);
+        pause = (pause * 2).min(HealthRule::EJECTION_MAX);
     }
 }
 

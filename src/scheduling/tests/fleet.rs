@@ -19,7 +19,9 @@ fn large_site(architecture: Architecture, selection: Selection) -> Site {
     let topology = Arc::new(Topology::new(specs.collect(), None).unwrap());
     let enabled = architecture == Architecture::Decentralized;
     let offload = OffloadRule { enabled, ..OffloadRule::default() };
-    let policy = Policy { selection, offload, ..Policy::new(Mode::Fixed(architecture)) };
+    let mut policy = Policy { selection, offload, ..Policy::new(Mode::Fixed(architecture)) };
+    // Attempts enough that there is one elsewhere after two.
+    policy.retries.attempts = 4;
     site(&topology, HERE, policy)
 }
 

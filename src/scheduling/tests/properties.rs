@@ -54,9 +54,12 @@ fn is_allowed(world: &World, call: &Call, architecture: Architecture, step: Step
 pub(super) fn check_decision(world: &World, call: &Call, decision: &Decision) {
     let Decision { step, architecture, fallback_from, why, .. } = *decision;
     let worker = world.site.node().role == Role::Worker;
+    let spent = why == Why::RetriesSpent;
+    assert!(!spent || call.again != Again::No, "the first attempt costs nothing");
     let refusal = match call.stage {
         _ if call.passed_here => Some(Refusal::Loop),
         Stage::Schedule if worker => Some(Refusal::NotAController),
+        _ if spent && step != Step::RunHere => Some(Refusal::RetriesSpent),
         _ => None,
     };
     if let Some(refusal) = refusal {
@@ -68,7 +71,9 @@ pub(super) fn check_decision(world: &World, call: &Call, decision: &Decision) {
     if call.stage == Stage::Execute || call.hop >= world.site.policy.hop_limit.0 {
         let ordered = if call.stage == Stage::Execute { Why::Ordered } else { Why::HopLimit };
         assert_eq!((step, why, fallback_from), (Step::RunHere, ordered, None));
-    } else if call.avoid.len() >= ATTEMPTS_MAX {
+    } else if spent {
+        assert!(call.again == Again::NothingRan && !call.avoid.contains(&world.site.here));
+    } else if is_last(world, call) {
         assert_eq!((step, why), (Step::RunHere, Why::LastResort));
     } else if why == Why::LastResort {
         check_last_resort(world, call);
@@ -85,6 +90,12 @@ pub(super) fn check_decision(world: &World, call: &Call, decision: &Decision) {
         (None, Mode::Fixed(fixed)) => assert_eq!(wanted, fixed),
         (None, Mode::Dynamic) => {}
     }
+}
+
+/// Whether this is the last attempt, which is made here unless there was one before.
+fn is_last(world: &World, call: &Call) -> bool {
+    let tried = call.avoid.len();
+    tried >= ATTEMPTS || tried + 1 == ATTEMPTS && !call.avoid.contains(&world.site.here)
 }
 
 /// Nobody is sent to itself, to a node that was tried, or to one that cannot be reached.

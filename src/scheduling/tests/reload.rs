@@ -85,7 +85,7 @@ fn a_decision_by_the_configuration_before_never_burdens_the_next_owner() {
         let c = after.node(after.index_of("c").unwrap()).slot;
         assert_eq!(scheduler.in_flight(c), 0, "seed {seed}");
         scheduler.record(decision.ticket.unwrap(), Outcome::Unreachable, None, at(1.0));
-        assert!(!scheduler.estimate(c).unwrap().is_unreachable(at(1.0)), "seed {seed}");
+        assert!(!scheduler.estimate(c).unwrap().is_ejected(at(1.0)), "seed {seed}");
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) struct Call {
     pub(super) path: Vec<NodeIndex>,
     pub(super) passed_here: bool,
     pub(super) avoid: Vec<NodeIndex>,
+    pub(super) again: Again,
     pub(super) timed: bool,
     pub(super) cpu_share: f64,
 }
@@ -38,6 +39,7 @@ impl Call {
             path: &self.path,
             passed_here: self.passed_here,
             avoid: &self.avoid,
+            again: self.again,
             timed: self.timed,
         }
     }
@@ -90,7 +92,7 @@ impl World {
         let topology = &self.site.topology;
         let down = |node: &NodeIndex| {
             let estimate = self.scheduler.estimate(topology.node(*node).slot);
-            estimate.is_some_and(|estimate| estimate.is_unreachable(self.now))
+            estimate.is_some_and(|estimate| estimate.is_ejected(self.now))
         };
         self.down = topology.everyone().iter().copied().filter(down).collect();
         self.scheduler.decide(&self.site, &call.invocation(), call.cpu_share, self.now)
@@ -174,7 +176,7 @@ impl World {
             nodes.iter().copied().filter(|_| rng.random_bool(share)).collect()
         };
         let (path, mut avoid) = (some(0.1), some(0.1));
-        avoid.truncate(rng.random_range(0..=ATTEMPTS_MAX + 1));
+        avoid.truncate(rng.random_range(0..=ATTEMPTS + 1));
         Call {
             function: random_function(rng),
             hop: rng.random_range(0..4),
@@ -183,6 +185,7 @@ impl World {
             path,
             passed_here: rng.random_bool(0.05),
             avoid,
+            again: [Again::No, Again::NothingRan, Again::MayHaveRun][rng.random_range(0..3)],
             timed: rng.random_bool(0.9),
             cpu_share: rng.random::<f64>() * 1.8,
         }
