@@ -1,8 +1,9 @@
 //! One invocation, from one attempt to the next.
 
-use hyper::upgrade::OnUpgrade;
+use std::time::Duration;
 
 use http::Response;
+use hyper::upgrade::OnUpgrade;
 
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::retry::Again;
@@ -52,7 +53,7 @@ impl Placing<'_> {
         let mut tried = Tried::default();
         let mut architecture = self.call.architecture;
         loop {
-            let left = match self.time_left() {
+            let mut left = match self.time_left() {
                 Ok(left) => left,
                 Err(refused) => return Err(refused_over(outbound, refused).await),
             };
@@ -71,7 +72,8 @@ impl Placing<'_> {
             let last = ordered || tried.avoid.len() + 1 >= attempts;
             let once_more = tried.avoid.contains(&attempt.target);
             if once_more && tried.faults > 0 {
-                Box::pin(self.wait_again(tried.faults)).await;
+                let waited = Box::pin(self.wait_again(tried.faults)).await;
+                left = left.map(|left| left.saturating_sub(waited));
             }
             let (attempt, sent) = match self.take_turn(&mut attempt, last || once_more).await {
                 Ok(()) => match late_at {
@@ -91,15 +93,32 @@ impl Placing<'_> {
                 Err(NoTurn::Full) => (attempt, Err(Failure::Full(Some(outbound)))),
                 Err(NoTurn::Late) => return Err(refused_over(outbound, deadline_passed()).await),
             };
-            let (attempt, answered, failure) = match self.heard(attempt, sent).await {
-                Ok((attempt, answered)) => return Ok(self.answer(answered, attempt, upgrade)),
-                Err(other) => other,
+            // The rest is rare, and so on the heap.
+            let settled = match sent {
+                Ok(answered) if answered.response.status().is_success() => {
+                    return Ok(self.answer(answered, attempt, upgrade));
+                }
+                sent => Box::pin(self.settle(attempt, sent, last, &mut tried, upgrade)).await,
             };
-            let failed = (attempt, answered, failure);
-            match Box::pin(self.fail(failed, last, &mut tried, upgrade)).await {
+            match settled {
                 Ok(again) => outbound = again,
                 Err(answer) => return answer,
             }
+        }
+    }
+
+    /// Makes of what came of an attempt the request of another, or the answer.
+    async fn settle(
+        &self,
+        attempt: Attempt,
+        sent: Result<Answered, Failure>,
+        last: bool,
+        tried: &mut Tried,
+        upgrade: &mut Option<OnUpgrade>,
+    ) -> Result<Box<Outbound>, Answer> {
+        match self.heard(attempt, sent).await {
+            Ok((attempt, answered)) => Err(Ok(self.answer(answered, attempt, upgrade))),
+            Err(failed) => self.fail(failed, last, tried, upgrade).await,
         }
     }
 
@@ -109,10 +128,11 @@ impl Placing<'_> {
         self.context.state.decide(&self.call.snapshot, &invocation)
     }
 
-    /// Gives a node that has failed a moment.
-    async fn wait_again(&self, faults: u32) {
+    /// Gives a node that has failed a moment, and tells how long that was.
+    async fn wait_again(&self, faults: u32) -> Duration {
         let wait = self.context.state.wait_again(&self.call.snapshot, faults);
         tokio::time::sleep(wait).await;
+        wait
     }
 
     /// Tells an answer from one after which somebody else should be asked.
@@ -122,16 +142,13 @@ impl Placing<'_> {
         sent: Result<Answered, Failure>,
     ) -> Result<(Attempt, Answered), (Attempt, Option<Answered>, Failure)> {
         let mut answered = match sent {
-            Ok(answered) if answered.response.status().is_success() => {
-                return Ok((attempt, answered));
-            }
             Ok(answered) => answered,
             Err(failure) => return Err((attempt, None, failure)),
         };
         let local = attempt.target == self.call.snapshot.site.here;
         let mut word = answered.word(local);
         if word.is_none() && answered.may_be_unknown() {
-            word = Box::pin(answered.unknown()).await;
+            word = answered.unknown().await;
         }
         match word {
             None => Ok((attempt, answered)),
