@@ -3,6 +3,7 @@
 
 mod chances;
 mod drain;
+mod health;
 mod left;
 mod little;
 
