@@ -65,8 +65,6 @@ class Fleet:
                     "gateway": f"{place.host}:{GATEWAY}",
                     "functions": {IDEMPOTENT: {"idempotent": True}},
                     "workers": 1,
-                    # No connection of a client is closed while the client is about to use it.
-                    "timeouts": {"request_header_ms": 60_000},
                     **changes,
                 }
                 self.nodes[place.id] = Hopwise(config, directory, name=place.id, wait=False)
