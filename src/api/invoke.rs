@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT,
-    HeaderMap, HeaderName, HeaderValue, RANGE, RETRY_AFTER, TRAILER, UPGRADE,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName,
+    HeaderValue, RANGE, RETRY_AFTER, TRAILER, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -102,7 +102,7 @@ async fn invoke(
     };
     let tag = asked.tag.take();
     let wants_report = caller.wants_report;
-    let head = function_head(head, &snapshot, &asked);
+    let head = function_head(head, &asked);
     let mut call = call(&asked, &snapshot, caller, stage, deadline);
     call.keep_time();
     let deadline = call.deadline;
@@ -153,17 +153,9 @@ fn call(
 }
 
 /// The client's request turned into a call of the function itself.
-fn function_head(mut head: Parts, snapshot: &Snapshot, asked: &EntryRequest) -> Parts {
+fn function_head(mut head: Parts, asked: &EntryRequest) -> Parts {
     for name in &NOT_PASSED {
         head.headers.remove(name);
-    }
-    let shown = head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    let shown = shown.and_then(|value| value.strip_prefix(b"Bearer "));
-    if let (Some(shown), Some(token)) = (shown, &snapshot.admin_token)
-        && token.matches(shown)
-    {
-        // The admin token is meant for us; functions have no business with it.
-        head.headers.remove(AUTHORIZATION);
     }
     if let Some(content_type) = asked.payload.content_type() {
         head.headers.insert(CONTENT_TYPE, content_type);

@@ -6,7 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tower::{Layer, Service};
@@ -172,10 +174,16 @@ fn refuse(unserved: Unserved, body: Incoming) -> Refusing {
 }
 
 impl Admit {
-    fn admit(&self, request: Request<Incoming>) -> Result<Admitted, (Unserved, Incoming)> {
+    fn admit(&self, mut request: Request<Incoming>) -> Result<Admitted, (Unserved, Incoming)> {
         let snapshot = self.state.snapshot();
         match self.examine(&snapshot, &request) {
-            Ok((route, caller)) => Ok(Admitted { request, snapshot, caller, route }),
+            Ok((route, caller)) => {
+                if shows_token(&snapshot, request.headers()) {
+                    // It is meant for us; nobody behind us has business with it.
+                    request.headers_mut().remove(AUTHORIZATION);
+                }
+                Ok(Admitted { request, snapshot, caller, route })
+            }
             Err(unserved) => Err((unserved, request.into_body())),
         }
     }
@@ -185,9 +193,10 @@ impl Admit {
         snapshot: &Snapshot,
         request: &Request<Incoming>,
     ) -> Result<(Route, Caller), Unserved> {
+        // First, since every signed request on a connection has its number, whatever comes of it.
+        let caller = self.identify(snapshot, request)?;
         check_message(request)?;
         let route = self.route(request.uri())?;
-        let caller = self.identify(snapshot, request)?;
         self.check_room(snapshot, request, &caller)?;
         Ok((route, caller))
     }
@@ -266,7 +275,7 @@ fn shows_certificate(snapshot: &Snapshot, client: &Client) -> bool {
 /// Whether the request carries the admin token.
 fn shows_token(snapshot: &Snapshot, headers: &HeaderMap) -> bool {
     let Some(token) = &snapshot.admin_token else { return false };
-    let shown = headers.get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+    let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     // The scheme's name has no case (RFC 9110, 11.1).
     let (scheme, shown) = shown.and_then(|value| value.split_at_checked(7)).unwrap_or_default();
     scheme.eq_ignore_ascii_case(b"bearer ") && token.matches(shown)

@@ -269,6 +269,25 @@ def test_operator_calls_from_afar_need_the_token(
     assert call("Authorization: Bearer not-so-secret-0123456789").status == 200
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+def test_the_admin_token_goes_no_further(
+    scheme: str, afar: tuple[TwoHosts, Hopwise, Origin]
+) -> None:
+    hosts, proxy, origin = afar
+    shown = f"Authorization: {scheme} not-so-secret-0123456789"
+    other = "Authorization: Bearer for-the-function"
+    address = (TwoHosts.NODE, 31113)
+    body = b'{"fn_name": "echo", "payload": "hello"}'
+    for method, path, sent in (("GET", "/function/echo", b""), ("POST", "/entry", body)):
+        for field, kept in ((shown, None), (other, "Bearer for-the-function")):
+            run = new_run()
+            fields = (field, f"X-Run: {run}")
+            response = fetch(address, method, path, *fields, body=sent, namespace=hosts.client)
+            assert response.status == 200
+            assert origin.seen(run).value("authorization") == kept
+    assert "not-so-secret" not in proxy.output()
+
+
 def test_clients_from_afar_may_invoke(afar: tuple[TwoHosts, Hopwise, Origin]) -> None:
     hosts, _, origin = afar
     address = (TwoHosts.NODE, 31113)
