@@ -23,10 +23,11 @@
 //! | [`api`] | our own paths on the data and the admin port |
 //! | [`app`] | the composition root: sockets, threads, timers, drain |
 //! | [`demo`] | five sidecars and their gateways in one process |
+//! | `fuzzing` | what `fuzz/` calls |
 //! | [`simulate`] | scenarios from YAML through [`sim`] on all cores, to tables and charts |
 //!
 //! Arrows point one way: `problem, topology < scheduling < config < state < proxy < api < app <
-//! demo, simulate`. `clients`, `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
+//! demo, simulate, fuzzing`. `clients`, `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
 //! them: it uses [`config`] for the changes it simulates, and nothing that lives.
 //!
 //! # What holds
@@ -46,6 +47,8 @@ pub mod app;
 pub mod clients;
 pub mod config;
 pub mod demo;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod host_load;
 pub mod metrics;
 pub mod problem;

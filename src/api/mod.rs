@@ -105,6 +105,11 @@ const fn route(path: &'static str, verb: Verb, ports: Ports, access: Access, cal
     Route { path, verb, ports, access, call }
 }
 
+/// The function that the body of an `/entry` calls, if it makes sense.
+pub(crate) fn entry_function(body: &[u8]) -> Option<String> {
+    wire::EntryRequest::parse(body).ok().map(|asked| asked.function.to_string())
+}
+
 /// Answers our own paths for one worker.
 #[derive(Debug, Clone)]
 pub struct Api {

@@ -341,7 +341,7 @@ fn names_a_host(host: &[u8]) -> bool {
 }
 
 /// What `path` asks for. Paths are compared as they are, never normalised.
-fn classify(path: &str) -> Result<Route, Refused> {
+pub(crate) fn classify(path: &str) -> Result<Route, Refused> {
     let (rest, asynchronous) = if let Some(rest) = path.strip_prefix(FUNCTION_PREFIX) {
         (rest, false)
     } else if let Some(rest) = path.strip_prefix(ASYNC_FUNCTION_PREFIX) {

@@ -118,7 +118,7 @@ fn certified_standing(snapshot: &Snapshot, shown: &Certified, headers: &HeaderMa
 }
 
 /// What the headers of a peer's request say, or the name of the one that makes no sense.
-pub(super) fn read(
+pub(crate) fn read(
     snapshot: &Snapshot,
     headers: &HeaderMap,
 ) -> Result<Option<PeerContext>, HeaderName> {

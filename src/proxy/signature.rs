@@ -111,7 +111,7 @@ pub(super) fn is_greeting(value: &HeaderValue) -> bool {
 }
 
 /// The answer of the node `id` to a greeting, and the session that begins with it.
-pub(super) fn answer(
+pub(crate) fn answer(
     shared: &Secret,
     id: &str,
     greeting: &HeaderValue,

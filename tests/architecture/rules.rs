@@ -153,7 +153,7 @@ fn rank(module: &str) -> Option<u8> {
         "proxy" => 6,
         "api" => 7,
         "app" => 8,
-        "demo" | "simulate" => 9,
+        "demo" | "simulate" | "fuzzing" => 9,
         "main" | "lib" => 10,
         _ => return None,
     })
