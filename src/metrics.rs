@@ -1,10 +1,11 @@
 //! Prometheus families in one table. Counters a request touches are found at start, so counting
 //! is one atomic addition.
 
+mod labels;
+
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,102 +16,15 @@ use crate::scheduling::health::Cause;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::Outcome;
 
+use labels::{
+    ArchitectureLabel, CauseLabel, HedgeLabel, OutcomeLabel, ProbeLabel, ReasonLabel, StatusLabel,
+    StepLabel, WAITS,
+};
+pub use labels::{Refusals, StepKind, Wait};
+
 /// A counter.
 pub type Count = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ArchitectureLabel {
-    architecture: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StepLabel {
-    step: StepKind,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StatusLabel {
-    status_class: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HedgeLabel {
-    result: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
-}
-
-/// What a connection or a stream was ended for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// The head of a request did not come.
-    RequestHeader,
-    /// Nor the rest of its body.
-    RequestBody,
-    /// No other request came.
-    KeepAlive,
-    /// The rest of an answer did not come from upstream.
-    AnswerBody,
-    /// The client did not take what it was sent.
-    ClientRead,
-    /// All took too long.
-    Total,
-    /// Nothing moved through a tunnel.
-    Tunnel,
-    /// Others needed its room.
-    Crowded,
-}
-
-const WAITS: [&str; 8] = [
-    "request_header",
-    "request_body",
-    "keep_alive",
-    "answer_body",
-    "client_read",
-    "total",
-    "tunnel",
-    "crowded",
-];
-
-/// What was refused for want of room, by reason.
-#[derive(Debug, Default)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Refusals {
-    pub connections: Count,
-    pub client_connections: Count,
-    pub no_descriptors: Count,
-    pub in_flight: Count,
-    pub client_in_flight: Count,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ProbeLabel {
-    result: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CauseLabel {
-    cause: &'static str,
-}
-
-/// What was done with an invocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum StepKind {
-    RunHere,
-    Offload,
-    Delegate,
-    Refuse,
-}
 
 /// Every family, with the ones counted per request at hand.
 #[derive(Debug)]
@@ -194,11 +108,7 @@ impl Metrics {
             probes: PROBES.map(|_| Count::default()),
             ejections: Cause::ALL.map(|_| Count::default()),
             connections: registered(to, "connections", "Client connections open now"),
-            connections_accepted: registered(
-                to,
-                "connections_accepted",
-                "Client connections accepted",
-            ),
+            connections_accepted: registered(to, "connections_accepted", "Connections accepted"),
             upstream_connects: registered(to, "upstream_connects", "Upstream connections made"),
             upstream_connect_failures: registered(
                 to,
@@ -229,21 +139,13 @@ impl Metrics {
                 "Encrypted connections to this node that came to nothing",
             ),
             config_reloads: registered(to, "config_reloads", "Accepted changes of configuration"),
-            config_reload_failures: registered(
-                to,
-                "config_reload_failures",
-                "Refused changes of configuration",
-            ),
+            config_reload_failures: registered(to, "config_reload_failures", "Refused changes"),
             config_last_reload_successful: registered(
                 to,
                 "config_last_reload_successful",
                 "1 if the last change of configuration was accepted, 0 if it was refused",
             ),
-            config_generation: registered(
-                to,
-                "config_generation",
-                "Generation of the configuration in force",
-            ),
+            config_generation: registered(to, "config_generation", "Generation in force"),
             in_flight: registered(to, "in_flight", "Invocations running here, or waiting"),
             queued: registered(to, "queued", "Invocations waiting for their turn here"),
             running_max: registered(

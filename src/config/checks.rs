@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::raw::{Raw, RawNode, STAND_IN, THRESHOLD, above, soft_above_hard};
+use super::raw::{Raw, RawNode, STAND_IN};
 use super::reader::plain;
+use super::rules::{THRESHOLD, above, soft_above_hard};
 use super::{Authority, Listen, tls};
 use crate::problem::Problem;
 use crate::scheduling::policy::{Architecture, Mode, Thresholds};

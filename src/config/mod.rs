@@ -10,6 +10,7 @@ mod lines;
 mod parse;
 mod raw;
 mod reader;
+mod rules;
 mod secrets;
 mod tls;
 

@@ -135,13 +135,9 @@ impl World {
                 let again = Said(self.core.report(slot, ticket, now));
                 return Ok(differing(&said, &again));
             }
-            Call::Hold { ticket, now } => {
-                let ticket = self.tickets.get_mut(&ticket).context("no such ticket")?;
-                self.core.hold(ticket, now);
-            }
+            Call::Hold { ticket, now } => self.core.hold(found(&mut self.tickets, ticket)?, now),
             Call::Resume { ticket, now } => {
-                let ticket = self.tickets.get_mut(&ticket).context("no such ticket")?;
-                self.core.resume(ticket, now);
+                self.core.resume(found(&mut self.tickets, ticket)?, now);
             }
             Call::IsHopeless { function, left, now, hopeless } => {
                 let again = self.core.is_hopeless(function, left, now);
@@ -192,6 +188,10 @@ impl World {
 
 fn nodes(facts: &Facts, snapshot: &Snapshot) -> anyhow::Result<(Vec<NodeIndex>, Vec<NodeIndex>)> {
     facts.nodes(&snapshot.site.topology).context("no such node")
+}
+
+fn found(tickets: &mut HashMap<u64, Ticket>, serial: u64) -> anyhow::Result<&mut Ticket> {
+    tickets.get_mut(&serial).context("no such ticket")
 }
 
 fn differing<T: PartialEq + fmt::Debug>(recorded: &T, again: &T) -> Differs {

@@ -185,7 +185,7 @@ fn what_was_recorded_is_decided_again() {
 
 #[test]
 fn a_record_that_was_tampered_with_differs() {
-    let record = recorded(3, 600);
+    let record = recorded(3, 3000);
     let lines: Vec<&str> = record.lines().collect();
     let taken = |line: &&str| line.contains("decide") && line.contains(r#""step":"run_here""#);
     let tampered = lines.iter().skip(100).position(taken).unwrap() + 100;

@@ -34,17 +34,17 @@ fn a_node_that_fails_is_sent_next_to_nothing_whoever_decides() {
 fn a_node_that_is_gone_is_found_by_probes_and_costs_no_invocation_until_then() {
     let scenario = with_fault(FaultKind::Stopped, 40.0, 10);
     let mut world = World::new(trial(&scenario, named("decentralized+predictive"), 1));
-    let (mut refused, mut probed) = ([0; 2], [0; 2]);
+    let (mut refused, mut probed) = (0, [0; 2]);
     run_until(&mut world, 60, |world, event| {
-        let (secs, gone) = (world.queue.now() / 1_000_000_000, world.queue.now() < 15_000_000_000);
+        let gone = world.queue.now() < 15_000_000_000;
         match event {
-            Event::Refused(_) => refused[usize::from(secs >= 8)] += 1,
+            Event::Refused(_) => refused += 1,
             Event::Probed { .. } => probed[usize::from(!gone)] += 1,
             _ => {}
         }
     });
-    assert!(refused[0] >= 3, "each of the others has to find out: {refused:?}");
-    assert_eq!(refused[1], 0, "nobody is sent there before it has been found");
+    // Four others, each of which has to find out for itself, and sends nobody there again.
+    assert!((3..=4).contains(&refused), "{refused} were sent in vain");
     assert!(probed[0] >= 3 && probed[1] >= 3, "{probed:?}");
     let ill = scenario.snapshot.site.topology.everyone()[ILL as usize];
     let back = world.samples.iter().filter(|sample| {
