@@ -22,7 +22,7 @@ use crate::config::{Interception, Snapshot};
 use crate::host_load::{SAMPLE_INTERVAL, Sampler};
 use crate::proxy::Context;
 use crate::proxy::client::Port;
-use crate::proxy::listener::Listener;
+use crate::proxy::listener::{Intake, Listener};
 use crate::record::Recorder;
 use crate::state::State;
 
@@ -43,8 +43,8 @@ pub struct Sidecar {
     pub data_address: SocketAddr,
     /// Where it serves operators.
     pub admin_address: SocketAddr,
-    draining: watch::Sender<bool>,
-    admin_draining: watch::Sender<bool>,
+    intake: watch::Sender<Intake>,
+    admin_intake: watch::Sender<Intake>,
     workers: Vec<JoinHandle<()>>,
     admin: Option<JoinHandle<()>>,
 }
@@ -92,19 +92,19 @@ impl Sidecar {
             data_address,
             admin_address,
             state,
-            draining: watch::Sender::new(false),
-            admin_draining: watch::Sender::new(false),
+            intake: watch::Sender::new(Intake::Open),
+            admin_intake: watch::Sender::new(Intake::Open),
             workers: Vec::with_capacity(workers),
             admin: None,
         };
         for (index, sockets) in shared_out(sockets.data, workers)?.into_iter().enumerate() {
-            let draining = sidecar.draining.subscribe();
+            let intake = sidecar.intake.subscribe();
             let worker = sidecar.spawn(format!("hopwise-{index}"), move |state| async move {
                 let context = Context::new(state);
                 let api = Api::new(std::rc::Rc::clone(&context));
                 let port = Port::Data;
                 let (clients, connections_max) = (Arc::clone(&context.state.clients), None);
-                Listener { sockets, port, context, api, clients, connections_max, draining }
+                Listener { sockets, port, context, api, clients, connections_max, intake }
                     .run()
                     .await
             })?;
@@ -119,7 +119,7 @@ impl Sidecar {
         sockets: Vec<TcpListener>,
         sampler: Option<Sampler>,
     ) -> anyhow::Result<JoinHandle<()>> {
-        let draining = self.admin_draining.subscribe();
+        let intake = self.admin_intake.subscribe();
         self.spawn("hopwise-admin".to_owned(), move |state| async move {
             let keeping = keep_time(Arc::clone(&state), sampler);
             let sampling = tokio::task::spawn_local(keeping);
@@ -129,7 +129,7 @@ impl Sidecar {
             let (clients, connections_max) = (Arc::default(), Some(ADMIN_CONNECTIONS_MAX));
             let port = Port::Admin;
             let listener =
-                Listener { sockets, port, context, api, clients, connections_max, draining };
+                Listener { sockets, port, context, api, clients, connections_max, intake };
             let ended = listener.run().await;
             sampling.abort();
             probing.abort();
@@ -159,18 +159,19 @@ impl Sidecar {
     /// goes on to answer, so that probes see it.
     pub fn drain(&self) {
         self.state.begin_draining();
-        self.draining.send_replace(true);
+        self.intake.send_replace(Intake::Closed);
     }
 
-    /// The same, and the admin port goes with it: another process has both.
+    /// The same, but another process has the sockets of both ports, with whoever waits in them.
     pub fn make_room(&self) {
-        self.drain();
-        self.admin_draining.send_replace(true);
+        self.state.begin_draining();
+        self.intake.send_replace(Intake::HandedOver);
+        self.admin_intake.send_replace(Intake::HandedOver);
     }
 
     /// Whether all connections have ended after [`Self::drain`] or [`Self::make_room`].
     pub fn is_drained(&self) -> bool {
-        let admin = self.admin.iter().filter(|_| *self.admin_draining.borrow());
+        let admin = self.admin.iter().filter(|_| *self.admin_intake.borrow() != Intake::Open);
         self.workers.iter().chain(admin).all(JoinHandle::is_finished)
     }
 }
@@ -188,7 +189,8 @@ fn try_mark(mark: u32) -> anyhow::Result<()> {
 
 impl Drop for Sidecar {
     fn drop(&mut self) {
-        self.make_room();
+        self.drain();
+        self.admin_intake.send_replace(Intake::Closed);
     }
 }
 

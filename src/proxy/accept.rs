@@ -150,7 +150,7 @@ fn refusal() -> String {
 }
 
 /// Says no without waiting for anything.
-fn refuse_at_once(stream: &TcpStream) -> io::Result<()> {
+pub(super) fn refuse_at_once(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     // A connection closed over what it has sent is reset, and the answer lost.
     let _ = (&*socket).read(&mut [0; UNREAD_BYTES]);

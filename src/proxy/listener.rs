@@ -17,7 +17,7 @@ use tower::Service;
 use crate::clients::{Clients, Connected, Kind, NoRoom};
 use crate::config::{Authority, Limits};
 
-use super::accept::Acceptor;
+use super::accept::{Acceptor, refuse_at_once};
 use super::admit::Admitted;
 use super::begin::{Begun, begin};
 use super::client::{Client, Port};
@@ -64,6 +64,17 @@ fn listen(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
+/// Whether a worker takes connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intake {
+    /// It does.
+    Open,
+    /// No more, once it has taken those that wait already.
+    Closed,
+    /// No more, and those that wait are another process's, which holds the sockets as well.
+    HandedOver,
+}
+
 /// The listening sockets of one worker with what their connections need.
 #[derive(Debug)]
 pub struct Listener<A> {
@@ -79,8 +90,8 @@ pub struct Listener<A> {
     pub clients: Arc<Clients>,
     /// Bounds them, where that is not `limits.connections`.
     pub connections_max: Option<usize>,
-    /// Becomes true when no more connections are to be taken.
-    pub draining: watch::Receiver<bool>,
+    /// Whether connections are to be taken.
+    pub intake: watch::Receiver<Intake>,
 }
 
 impl<A> Listener<A>
@@ -93,24 +104,25 @@ where
         let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
         let mut acceptor = Acceptor::new(sockets, Arc::clone(&self.context.state));
         let exit = Exit::new();
-        let mut draining = self.draining.clone();
+        let mut intake = self.intake.clone();
         let (context, clients) = (Rc::clone(&self.context), Arc::clone(&self.clients));
         let sweeping = sweep::spawn(context, clients, self.connections_max);
-        loop {
+        let ended = loop {
             tokio::select! {
                 (stream, address) = acceptor.next() => match self.connect(address) {
                     Ok(connected) => self.spawn(stream, address, connected, exit.leaving()),
                     Err(why) => acceptor.refuse(stream, why),
                 },
-                changed = draining.wait_for(|draining| *draining) => {
+                ended = intake.wait_for(|intake| *intake != Intake::Open) => {
                     // An error means that whoever could say so is gone.
-                    let _ = changed;
-                    break;
+                    break ended.map_or(Intake::Closed, |intake| *intake);
                 }
             }
-        }
+        };
         for socket in acceptor.into_sockets() {
-            self.empty(socket, &exit)?;
+            if ended == Intake::Closed {
+                self.empty(socket, &exit)?;
+            }
         }
         let timeouts = self.context.state.snapshot().timeouts;
         exit.drain(timeouts.drain_idle()).await;
@@ -142,9 +154,13 @@ where
         let socket = socket.into_std()?;
         for _ in 0..BACKLOG {
             let Ok((stream, address)) = socket.accept() else { break };
-            let Ok(connected) = self.connect(address) else { continue };
             stream.set_nonblocking(true)?;
-            self.spawn(TcpStream::from_std(stream)?, address, connected, exit.leaving());
+            let stream = TcpStream::from_std(stream)?;
+            match self.connect(address) {
+                Ok(connected) => self.spawn(stream, address, connected, exit.leaving()),
+                // Whoever is gone already need not be told.
+                Err(_) => drop(refuse_at_once(&stream)),
+            }
         }
         Ok(())
     }

@@ -69,23 +69,39 @@ def test_those_in_the_queue_of_a_closing_socket_are_lost_with_it(origin: Origin)
     newer.close()
 
 
+def hand_over(path: str, sockets: dict[bytes, socket.socket]) -> None:
+    """Plays the older process, which takes nobody in: its sockets go to whoever asks at `path`."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(20)
+        wire, _ = listener.accept()
+        with wire:
+            wire.sendall(b"1")
+            for word, held in sockets.items():
+                socket.send_fds(wire, [word], [held.fileno()])
+            wire.sendall(b".")
+            assert wire.recv(1) == b"r", "it serves"
+            for held in sockets.values():
+                held.close()
+            wire.sendall(b"g")
+
+
 def test_those_in_the_queue_are_taken_over(
     origin: Origin, start_hopwise: Callable[..., Hopwise]
 ) -> None:
-    config = single_node(
-        origin.address, handover={"socket": handover_path()}, limits={"connections": 1}
-    )
-    proxy = start_hopwise(config)
+    config = single_node(origin.address, handover={"socket": handover_path()})
+    data, admin = (config["listen"][port].split(":") for port in ("data", "admin"))
+    sockets = {
+        b"d": socket.create_server((data[0], int(data[1])), backlog=4096),
+        b"a": socket.create_server((admin[0], int(admin[1]))),
+    }
     with ExitStack() as stack:
-        # The only connection it may have; so everybody else waits in the sockets' queues.
-        held = stack.enter_context(connect(proxy.data, CLIENT))
-        held.send(POST)
-        assert held.response().status == 200
-        wires = ask(proxy.data, QUEUED, stack)
-        proxy.write({**config, "limits": {"connections": 1000}})
-        successor(proxy, "newer")
+        wires = ask((data[0], int(data[1])), QUEUED, stack)
+        newer = start_hopwise(config, wait=False)
+        hand_over(config["handover"]["socket"], sockets)
         assert answered(wires) == QUEUED
-    proxy.stop()
+        newer.wait_ready()
 
 
 def test_changes_under_load_lose_nothing(running: Hopwise) -> None:
