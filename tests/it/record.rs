@@ -74,6 +74,7 @@ impl Caller {
             everyone.iter().copied().filter(|_| rng.random_bool(0.1)).take(3).collect()
         };
         let (path, avoid) = (some(&mut self.rng), some(&mut self.rng));
+        let tried = if avoid.is_empty() { 0 } else { self.rng.random_range(0..3) };
         let stages = [Stage::Entry, Stage::Entry, Stage::Entry, Stage::Schedule, Stage::Execute];
         let named = self.rng.random_bool(0.3);
         let invocation = Invocation {
@@ -84,7 +85,7 @@ impl Caller {
             path: &path,
             passed_here: self.rng.random_bool(0.02),
             avoid: &avoid,
-            again: [Again::No, Again::NothingRan, Again::MayHaveRun][self.rng.random_range(0..3)],
+            again: [Again::No, Again::NothingRan, Again::MayHaveRun][tried],
             timed: self.rng.random_bool(0.9),
         };
         let cpu_share = self.rng.random();
