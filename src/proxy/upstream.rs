@@ -150,7 +150,8 @@ impl Upstreams {
     ) -> Result<Answered, Failure> {
         let Snapshot { limits, timeouts, .. } = snapshot;
         let pool = self.pool(destination);
-        if destination.is_sidecar && pool.busy.get() >= limits.peer_requests {
+        let under_way = pool.busy.get() + pool.connecting.get();
+        if destination.is_sidecar && under_way >= limits.peer_requests {
             self.state.metrics.breaker_refusals.inc();
             return Err(Failure::Full(Some(outbound)));
         }
