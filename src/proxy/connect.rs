@@ -21,6 +21,12 @@ use super::request_body::RequestBody;
 use super::signature::{self, Session};
 use super::tls;
 
+/// How long Linux takes on a short way to repeat for the second time what is not acknowledged, from
+/// when on it counts how long that has been so.
+const FIRST_REPEATS: Duration = Duration::from_millis(450);
+/// The shortest time it is then told to wait.
+const SILENCE_MIN: Duration = Duration::from_millis(50);
+
 /// How long a connection may be silent before it is asked whether it still stands.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
 
@@ -95,7 +101,8 @@ pub(super) async fn open_http(
         }
         Some(Peer { proof: Proof::Key(_), .. }) | None => Stream::Plain(stream),
     };
-    let silence = Silence { usual: timeouts.silence, blocked: timeouts.answer };
+    let usual = timeouts.silence.saturating_sub(FIRST_REPEATS).max(SILENCE_MIN);
+    let silence = Silence { usual, blocked: timeouts.answer };
     Ok(UpstreamIo::new(stream, silence))
 }
 

@@ -14,6 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 use crate::config::{Authority, HeaderCase, Limits, Snapshot, Timeouts};
 use crate::state::State;
@@ -50,15 +51,25 @@ struct Pool {
     /// Connections in use, and those that are being made.
     busy: Cell<u32>,
     connecting: Cell<u32>,
+    /// All that have been made and have not ended.
+    tasks: RefCell<Vec<AbortHandle>>,
 }
 
 impl Pool {
-    /// What came of an exchange; if nothing was heard any more, nothing will be on other connections.
+    fn watch_over(&self, task: AbortHandle) {
+        let mut tasks = self.tasks.borrow_mut();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task);
+    }
+
+    /// What came of an exchange. If nothing was heard any more, nothing will be on other connections:
+    /// all of them are closed, so that nobody waits there for an answer that has got lost on its way.
     fn checked(&self, settled: Result<Answered, Failure>) -> Result<Answered, Failure> {
         if let Err(Failure::Broken(error, _)) = &settled
             && is_silent(error)
         {
             self.idle.borrow_mut().clear();
+            self.tasks.borrow_mut().drain(..).for_each(|task| task.abort());
         }
         settled
     }
@@ -187,8 +198,8 @@ impl Upstreams {
         let mut pools = self.pools.borrow_mut();
         let pool = pools.entry(destination.clone()).or_insert_with(|| {
             let (destination, state) = (destination.clone(), Arc::clone(&self.state));
-            let (idle, busy, connecting) = Default::default();
-            Rc::new(Pool { destination, state, idle, busy, connecting })
+            let (idle, busy, connecting, tasks) = Default::default();
+            Rc::new(Pool { destination, state, idle, busy, connecting, tasks })
         });
         *last = Some(Rc::clone(pool));
         Rc::clone(pool)
@@ -220,7 +231,7 @@ impl Upstreams {
         let (mut sender, connection) = handshake.await.map_err(io::Error::other)?;
         self.state.metrics.upstream_connects.inc();
         let home = Rc::downgrade(&pool);
-        tokio::task::spawn_local(async move {
+        let task = tokio::task::spawn_local(async move {
             let ended = connection.with_upgrades().await;
             let Some(home) = home.upgrade() else { return };
             if let Err(error) = ended {
@@ -228,6 +239,7 @@ impl Upstreams {
             }
             home.idle.borrow_mut().retain(|idle| !idle.connection.sender.is_closed());
         });
+        pool.watch_over(task.abort_handle());
         let session = connect::greet(&pool.destination, &mut sender, timeouts).await?;
         drop(begun);
         let patience = Patience::new(timeouts.answer);
