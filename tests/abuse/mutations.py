@@ -114,7 +114,8 @@ async def send(address: tuple[str, int], draw: random.Random, statuses: Counter[
     finally:
         writer.transport.abort()
     for answer in answers.split(b"HTTP/1.1 ")[1:]:
-        statuses[answer[:3]] += 1
+        if answer[:3].isdigit():
+            statuses[answer[:3]] += 1
     return len(messages)
 
 
