@@ -99,7 +99,7 @@ workers: {workers}
 header_case: {header_case}
 gateway: "127.0.0.1:{gateway}"
 listen: {{ data: "0.0.0.0:{port}", admin: "127.0.0.1:{admin}" }}
-timeouts: {{ request_header_ms: 75000 }}
+timeouts: {{ keep_alive_ms: 75000 }}
 {peers}
 topology:
 {topology}

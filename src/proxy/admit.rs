@@ -155,10 +155,15 @@ fn refuse(unserved: Unserved, body: Incoming) -> Refusing {
         drain(body).await;
         Ok(match unserved {
             Unserved::Refused(refused) => {
-                let is_forged = refused.error == PEER_REJECTED;
+                // Whoever is a peer after all proves it anew on another connection, and what follows
+                // a request that makes no sense may be part of it.
+                let closes = refused.error == PEER_REJECTED
+                    || matches!(
+                        refused.status,
+                        StatusCode::BAD_REQUEST | StatusCode::NOT_IMPLEMENTED
+                    );
                 let mut response = refused.into_response();
-                if is_forged {
-                    // Whoever is a peer after all proves it anew on another connection.
+                if closes {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 response
@@ -311,8 +316,10 @@ fn check_message(request: &Request<Incoming>) -> Result<(), Refused> {
         return Err(bad_request("the request has more than one Content-Length; send one"));
     }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        let message = "the only transfer coding served is chunked; put others in Content-Encoding";
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_some_and(|coding| !is_chunked(coding)) || codings.next().is_some() {
+        let message = "the only transfer coding served is chunked, once; put others in \
+                       Content-Encoding";
         return Err(Refused::new(StatusCode::NOT_IMPLEMENTED, "transfer_coding", message));
     }
     Ok(())

@@ -31,7 +31,6 @@ REFUSED = {
     "a host that is none": raw(f"GET {ECHO} HTTP/1.1", "Host: a b"),
     "a host with a user": raw(f"GET {ECHO} HTTP/1.1", "Host: user@a"),
     "two lengths": raw(POST, "Host: a", "Content-Length: 1", "Content-Length: 2", body=b"ab"),
-    "two lengths that agree": raw(POST, "Host: a", *["Content-Length: 1"] * 2, body=b"a"),
     "a list of lengths": raw(POST, "Host: a", "Content-Length: 1, 2", body=b"ab"),
     "a signed length": raw(POST, "Host: a", "Content-Length: +1", body=b"a"),
     "a negative length": raw(POST, "Host: a", "Content-Length: -1", body=b"a"),
@@ -74,13 +73,14 @@ def test_what_can_be_read_in_two_ways_is_refused(
     broken: bytes, origin: Origin, before_origin: Hopwise
 ) -> None:
     """Refused, and closed: what follows might be part of it."""
+    earlier = len(origin.received)
     completed = sum(received.complete for received in origin.received)
     with connect(before_origin.data, CLIENT) as wire:
         wire.send(broken + SMUGGLED)
         assert wire.response().status in (400, 501)
         with contextlib.suppress(ConnectionResetError):
             assert wire.rest() == b"", "nothing behind it is answered"
-    passed = [r for r in origin.received if r.target.startswith("/system")]
+    passed = [r for r in origin.received[earlier:] if r.target.startswith("/system")]
     assert passed == []
     # A body that breaks off later has begun to pass, and is cut there.
     assert sum(received.complete for received in origin.received) == completed
