@@ -151,7 +151,12 @@ impl State {
         self.scheduler().wait_again(snapshot, failures)
     }
 
-    /// A lost node that should be probed now, if there is one, and the time to tell it by.
+    /// Notes that the owner of `slot` may be gone, since it ended a connection.
+    pub fn doubt(&self, slot: Slot) {
+        self.scheduler().doubt(slot);
+    }
+
+    /// A lost or doubted node that should be probed now, if there is one, and the time to tell it by.
     pub fn next_probe(&self, snapshot: &Snapshot) -> Option<(NodeIndex, Time)> {
         let now = self.now();
         Some((self.scheduler().next_probe(snapshot, now)?, now))

@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::config::{Authority, Endpoint, Secret, Snapshot, Timeouts};
-use crate::topology::{Node, NodeId};
+use crate::topology::{Node, NodeId, Slot};
 
 use super::io::{Silence, Stream, UpstreamIo};
 use super::names::Names;
@@ -39,8 +39,8 @@ pub(super) struct Destination {
     pub(super) from: Option<IpAddr>,
     /// The sidecar that has to prove itself there.
     pub(super) peer: Option<Peer>,
-    /// Whether it is a sidecar at all: then what goes there is bounded.
-    pub(super) is_sidecar: bool,
+    /// Whose sidecar it is, if it is one: then what goes there is bounded.
+    pub(super) sidecar: Option<Slot>,
 }
 
 /// A sidecar, and how it is told from others.
@@ -68,7 +68,7 @@ impl Hash for Destination {
 impl Destination {
     /// A gateway, or whatever else needs to prove nothing.
     pub(super) fn anyone(authority: Authority) -> Self {
-        Self { authority, from: None, peer: None, is_sidecar: false }
+        Self { authority, from: None, peer: None, sidecar: None }
     }
 
     /// The sidecar of `node`, called from the address `from`.
@@ -80,7 +80,7 @@ impl Destination {
             (None, None) => None,
         };
         let peer = proof.map(|proof| Peer { node: node.id.clone(), proof });
-        Self { authority, from, peer, is_sidecar: true }
+        Self { authority, from, peer, sidecar: Some(node.slot) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ const READ_BYTES: usize = 4096;
 /// More than TLS adds to what is written at once.
 const RECORD_BYTES: usize = 64;
 
-/// What has been written to a connection since something was last read from it.
+/// What has been written to a connection since something was last read from it, and whether the
+/// server ended it.
 ///
 /// Shared with whoever sends requests over it. hyper wants its IO to be `Send`, so these are atomics;
 /// only one thread ever touches them.
@@ -28,6 +29,7 @@ pub(super) struct Unanswered {
     writes: AtomicUsize,
     bytes: AtomicUsize,
     piece_bytes: usize,
+    ended: AtomicBool,
 }
 
 impl Unanswered {
@@ -40,6 +42,11 @@ impl Unanswered {
     fn note_read(&self) {
         self.writes.store(0, RELAXED);
         self.bytes.store(0, RELAXED);
+    }
+
+    /// Whether the server ended the connection.
+    pub(super) fn was_ended_there(&self) -> bool {
+        self.ended.load(RELAXED)
     }
 
     /// Whether a server that has not read all of it has read none of it.
@@ -143,6 +150,7 @@ impl UpstreamIo {
             writes: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             piece_bytes: piece_bytes.min(READ_BYTES),
+            ended: AtomicBool::new(false),
         });
         let io = Self { stream, silence, is_blocked: false, unanswered };
         io.be_patient(silence.usual);
@@ -181,6 +189,9 @@ impl AsyncRead for UpstreamIo {
             // How TLS tells an end that was not announced.
             Err(error) => error.kind() == io::ErrorKind::UnexpectedEof,
         };
+        if ended || read.is_err() {
+            self.unanswered.ended.store(true, RELAXED);
+        }
         if ended && let Ok(Some(refused)) = SockRef::from(self.stream.tcp()).take_error() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, refused)));
         }

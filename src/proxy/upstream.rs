@@ -162,7 +162,7 @@ impl Upstreams {
         let Snapshot { limits, timeouts, .. } = snapshot;
         let pool = self.pool(destination);
         let under_way = pool.busy.get() + pool.connecting.get();
-        if destination.is_sidecar && under_way >= limits.peer_requests {
+        if destination.sidecar.is_some() && under_way >= limits.peer_requests {
             self.state.metrics.breaker_refusals.inc();
             return Err(Failure::Full(Some(outbound)));
         }
@@ -175,7 +175,7 @@ impl Upstreams {
                 settled => return pool.checked(settled),
             }
         }
-        if destination.is_sidecar && pool.connecting.get() >= limits.peer_connects {
+        if destination.sidecar.is_some() && pool.connecting.get() >= limits.peer_connects {
             self.state.metrics.breaker_refusals.inc();
             return Err(Failure::Full(Some(outbound)));
         }
@@ -230,12 +230,15 @@ impl Upstreams {
             .handshake(TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.map_err(io::Error::other)?;
         self.state.metrics.upstream_connects.inc();
-        let home = Rc::downgrade(&pool);
+        let (home, seen) = (Rc::downgrade(&pool), Arc::clone(&unanswered));
         let task = tokio::task::spawn_local(async move {
             let ended = connection.with_upgrades().await;
             let Some(home) = home.upgrade() else { return };
             if let Err(error) = ended {
                 tracing::debug!(to = %home.destination.authority, %error, "connection ended");
+            }
+            if let Some(slot) = home.destination.sidecar.filter(|_| seen.was_ended_there()) {
+                home.state.doubt(slot);
             }
             home.idle.borrow_mut().retain(|idle| !idle.connection.sender.is_closed());
         });

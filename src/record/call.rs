@@ -128,6 +128,10 @@ pub(super) enum Call {
         #[serde(with = "nanoseconds")]
         now: Time,
     },
+    Doubt {
+        #[serde(with = "SlotFields")]
+        slot: Slot,
+    },
     Tick {
         #[serde(with = "nanoseconds")]
         now: Time,

@@ -241,6 +241,12 @@ impl Core {
         node
     }
 
+    /// See [`Scheduler::doubt`].
+    pub fn doubt(&mut self, slot: Slot) {
+        self.note(|| Call::Doubt { slot });
+        self.scheduler.doubt(slot);
+    }
+
     /// See [`Scheduler::probed`].
     pub fn probed(&mut self, slot: Slot, found: bool, started: Time, now: Time) {
         self.note(|| Call::Probed { slot, found, started, now });

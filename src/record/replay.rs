@@ -155,6 +155,7 @@ impl World {
             Call::Probed { slot, found, started, now } => {
                 self.core.probed(slot, found, started, now);
             }
+            Call::Doubt { slot } => self.core.doubt(slot),
             Call::Observe { slot, report, now } => self.core.observe(slot, report, now),
             Call::Hear { slot, report, now } => self.core.hear(slot, report, now),
             Call::Tick { now } => self.core.tick(now),

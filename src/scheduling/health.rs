@@ -3,7 +3,8 @@
 //! A node that cannot be reached is *lost*: it is asked for nothing until a probe finds it again. A
 //! node that answers and fails is *ejected*, if it fails more than the others do: a function that
 //! fails everywhere is no fault of a node. Either way one invocation at a time tries it again when
-//! its time is over, and each failure makes that time longer.
+//! its time is over, and each failure makes that time longer. A node that ends a connection nobody
+//! asked it to end is *doubted*: invocations go on, but a probe asks at once whether it is there.
 
 use std::time::Duration;
 
@@ -123,6 +124,16 @@ impl Pause {
     }
 }
 
+/// Whether it is being found out if a node that is not left alone is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Doubt {
+    #[default]
+    None,
+    Raised,
+    /// A probe is under way, begun then.
+    Probed(Time),
+}
+
 /// Good and bad answers of the last while: those of this half of the window, and of the one before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tally {
@@ -164,6 +175,7 @@ pub(super) struct Health {
     in_a_row: u32,
     tally: Tally,
     pause: Option<Pause>,
+    doubt: Doubt,
     /// Times it was left alone in a row, and the end of the last of them.
     times: u32,
     last_until: Time,
@@ -287,9 +299,37 @@ impl Health {
         self.pause.is_some_and(|pause| pause.awaits_probe)
     }
 
+    /// Notes that the node may be gone; whether that is news.
+    fn raise_doubt(&mut self) -> bool {
+        let news = self.pause.is_none() && self.doubt == Doubt::None;
+        if news {
+            self.doubt = Doubt::Raised;
+        }
+        news
+    }
+
+    fn is_doubted(&self) -> bool {
+        self.doubt == Doubt::Raised
+    }
+
     fn begin_probe(&mut self, now: Time) -> bool {
+        if self.is_doubted() {
+            self.doubt = if self.pause.is_none() { Doubt::Probed(now) } else { Doubt::None };
+        }
+        if self.doubt == Doubt::Probed(now) {
+            return true;
+        }
         let due = self.pause.as_mut().filter(|pause| pause.awaits_probe && pause.is_due(now));
         due.map(|pause| pause.trial = Some(now)).is_some()
+    }
+
+    /// Ends the probe begun at `started` of a node that was doubted; whether it was one.
+    fn settle_doubt(&mut self, started: Time) -> bool {
+        let own = self.doubt == Doubt::Probed(started);
+        if own {
+            self.doubt = Doubt::None;
+        }
+        own
     }
 
     fn end_probe(&mut self, started: Time) -> bool {
@@ -341,12 +381,16 @@ impl<R: Rng> Scheduler<R> {
     }
 
     fn lose(&mut self, ticket: &Ticket, now: Time) {
+        // Nobody probes this node's own gateway.
+        let awaits_probe = self.health.probes && !ticket.is_local();
+        self.lose_slot(ticket.slot, ticket.started, awaits_probe, now);
+    }
+
+    fn lose_slot(&mut self, slot: Slot, started: Time, awaits_probe: bool, now: Time) {
         let rule = self.health;
         let jitter = self.rng.random();
-        // Nobody probes this node's own gateway.
-        let awaits_probe = rule.probes && !ticket.is_local();
-        let Some(estimate) = self.estimate_mut(ticket.slot) else { return };
-        let lost = estimate.mark_unreachable(ticket.started, awaits_probe, &rule, jitter, now);
+        let Some(estimate) = self.estimate_mut(slot) else { return };
+        let lost = estimate.mark_unreachable(started, awaits_probe, &rule, jitter, now);
         self.ejections[Cause::Lost as usize] += u64::from(lost);
         self.awaits_probes |= lost && awaits_probe;
     }
@@ -357,12 +401,19 @@ impl<R: Rng> Scheduler<R> {
         (ejected + 1) as f64 <= self.health.ejected_share_max * f64::from(self.members)
     }
 
+    /// Notes that the owner of `slot` may be gone, since it ended a connection.
+    pub fn doubt(&mut self, slot: Slot) {
+        let probes = self.health.probes;
+        let Some(estimate) = self.estimate_mut(slot).filter(|_| probes) else { return };
+        self.awaits_probes |= estimate.health_mut().raise_doubt();
+    }
+
     /// Whether there are nodes that wait to be found by a probe.
     pub fn awaits_probes(&self) -> bool {
         self.awaits_probes
     }
 
-    /// A lost node that should be probed now, if there is one; to be told of in [`Self::probed`].
+    /// A lost or doubted node that should be probed now, if there is one; to be told of in [`Self::probed`].
     pub fn next_probe(&mut self, topology: &Topology, now: Time) -> Option<NodeIndex> {
         if !self.awaits_probes {
             return None;
@@ -370,7 +421,7 @@ impl<R: Rng> Scheduler<R> {
         self.awaits_probes = false;
         for (node, &index) in topology.nodes().iter().zip(topology.everyone()) {
             let Some(estimate) = self.estimate(node.slot) else { continue };
-            if estimate.awaits_probe() {
+            if estimate.awaits_probe() || estimate.health().is_doubted() {
                 self.awaits_probes = true;
                 let estimate = self.estimate_mut(node.slot)?;
                 if estimate.health_mut().begin_probe(now) {
@@ -385,6 +436,13 @@ impl<R: Rng> Scheduler<R> {
     /// there is tried by an invocation, since its gateway may not be.
     pub fn probed(&mut self, slot: Slot, found: bool, started: Time, now: Time) {
         let rule = self.health;
+        let Some(estimate) = self.estimate_mut(slot) else { return };
+        if estimate.health_mut().settle_doubt(started) {
+            if !found {
+                self.lose_slot(slot, started, true, now);
+            }
+            return;
+        }
         let jitter = self.rng.random();
         let Some(estimate) = self.estimate_mut(slot) else { return };
         if estimate.health_mut().end_probe(started) {

@@ -187,3 +187,41 @@ fn waiting_before_the_same_node_is_asked_again_doubles_and_varies() {
         assert!(waits.iter().any(|wait| *wait > longest_ms * 3 / 4), "{failures}: {waits:?}");
     }
 }
+
+#[test]
+fn a_node_that_ended_a_connection_is_probed_and_lost_only_if_it_is_not_there() {
+    let topology = five_nodes();
+    let site = site(&topology, "edge2", fixed(Centralized));
+    let cloud = topology.index_of("cloud").unwrap();
+    let slot = topology.node(cloud).slot;
+    let mut scheduler = scheduler(&topology, 1);
+    scheduler.keep_health(HealthRule { probes: true, ..steady() });
+    let to = |scheduler: &mut Scheduler<Pcg64>, now| {
+        let decision = scheduler.decide(&site, &entering(), 0.0, at(now));
+        short(&topology, decision.step)
+    };
+    scheduler.doubt(slot);
+    assert!(scheduler.awaits_probes());
+    assert_eq!(to(&mut scheduler, 1.0), "@cloud", "a doubt alone keeps nobody away");
+    assert_eq!(scheduler.next_probe(&topology, at(1.0)), Some(cloud));
+    scheduler.doubt(slot);
+    assert_eq!(scheduler.next_probe(&topology, at(1.0)), None, "it is being probed");
+    scheduler.probed(slot, true, at(1.0), at(1.1));
+    assert_eq!(to(&mut scheduler, 1.2), "@cloud");
+    assert_eq!(scheduler.next_probe(&topology, at(1.2)), None);
+    assert_eq!(scheduler.ejections()[Cause::Lost as usize], 0);
+
+    scheduler.doubt(slot);
+    assert_eq!(scheduler.next_probe(&topology, at(2.0)), Some(cloud));
+    scheduler.probed(slot, false, at(2.0), at(2.1));
+    assert_eq!(to(&mut scheduler, 2.2), "@edge1");
+    assert_eq!(scheduler.ejections()[Cause::Lost as usize], 1);
+    scheduler.doubt(slot);
+    assert_eq!(scheduler.next_probe(&topology, at(2.2)), None, "its time is not over");
+    assert_eq!(scheduler.next_probe(&topology, at(2.8)), Some(cloud));
+
+    scheduler.keep_health(HealthRule { probes: false, ..steady() });
+    let edge1 = topology.index_of("edge1").unwrap();
+    scheduler.doubt(topology.node(edge1).slot);
+    assert_eq!(scheduler.next_probe(&topology, at(2.9)), None, "nobody asked for probes");
+}
