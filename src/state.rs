@@ -151,6 +151,12 @@ impl State {
         self.scheduler().wait_again(snapshot, failures)
     }
 
+    /// Whether the owner of `slot` is left alone for now.
+    pub fn is_left_alone(&self, slot: Slot) -> bool {
+        let now = self.now();
+        self.scheduler().is_left_alone(slot, now)
+    }
+
     /// Notes that the owner of `slot` may be gone, since it ended a connection.
     pub fn doubt(&self, slot: Slot) {
         self.scheduler().doubt(slot);

@@ -173,5 +173,6 @@ pub(super) fn read_health(s: &mut Section<'_>) -> HealthRule {
         absent,
         probes: s.flag("probes", rule.probes),
         probe_interval,
+        lines: s.whole("lines", rule.lines, 0..=10_000),
     }
 }

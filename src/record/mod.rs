@@ -241,6 +241,11 @@ impl Core {
         node
     }
 
+    /// See [`Scheduler::is_left_alone`]; it changes nothing.
+    pub fn is_left_alone(&self, slot: Slot, now: Time) -> bool {
+        self.scheduler.is_left_alone(slot, now)
+    }
+
     /// See [`Scheduler::doubt`].
     pub fn doubt(&mut self, slot: Slot) {
         self.note(|| Call::Doubt { slot });

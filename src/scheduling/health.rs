@@ -40,6 +40,8 @@ pub struct HealthRule {
     pub probes: bool,
     /// How often somebody looks whether there is a node to be probed.
     pub probe_interval: Duration,
+    /// To how many nodes a connection is held, as long as they are probed, to hear that it ends.
+    pub lines: u32,
 }
 
 impl HealthRule {
@@ -63,6 +65,7 @@ impl Default for HealthRule {
             absent: Duration::from_secs(10),
             probes: true,
             probe_interval: Duration::from_millis(250),
+            lines: 32,
         }
     }
 }
@@ -399,6 +402,11 @@ impl<R: Rng> Scheduler<R> {
         let failing = |cause| cause == Some(Cause::Failing);
         let ejected = self.estimates.known().filter(|e| failing(e.health().cause())).count();
         (ejected + 1) as f64 <= self.health.ejected_share_max * f64::from(self.members)
+    }
+
+    /// Whether the owner of `slot` is left alone at `now`.
+    pub fn is_left_alone(&self, slot: Slot, now: Time) -> bool {
+        self.estimate(slot).is_some_and(|estimate| estimate.is_ejected(now))
     }
 
     /// Notes that the owner of `slot` may be gone, since it ended a connection.
