@@ -24,7 +24,7 @@ use crate::proxy::Context;
 use crate::proxy::client::Port;
 use crate::proxy::listener::{Intake, Listener};
 use crate::record::Recorder;
-use crate::state::State;
+use crate::state::{Order, State};
 
 use sockets::{Sockets, shared_out};
 
@@ -120,9 +120,12 @@ impl Sidecar {
         sampler: Option<Sampler>,
     ) -> anyhow::Result<JoinHandle<()>> {
         let intake = self.admin_intake.subscribe();
+        let data_intake = self.intake.clone();
         self.spawn("hopwise-admin".to_owned(), move |state| async move {
             let keeping = keep_time(Arc::clone(&state), sampler);
             let sampling = tokio::task::spawn_local(keeping);
+            let following = follow_orders(Arc::clone(&state), data_intake);
+            let following = tokio::task::spawn_local(following);
             let context = Context::new(state);
             let probing = tokio::task::spawn_local(std::rc::Rc::clone(&context).probe_lost());
             let api = Api::new(std::rc::Rc::clone(&context));
@@ -132,6 +135,7 @@ impl Sidecar {
                 Listener { sockets, port, context, api, clients, connections_max, intake };
             let ended = listener.run().await;
             sampling.abort();
+            following.abort();
             probing.abort();
             ended
         })
@@ -217,6 +221,23 @@ async fn keep_time(state: Arc<State>, mut sampler: Option<Sampler>) {
         }
         let now = state.now();
         state.scheduler().tick(now);
+    }
+}
+
+/// Drains when an operator says so.
+async fn follow_orders(state: Arc<State>, intake: watch::Sender<Intake>) {
+    let mut orders = state.orders();
+    if orders.wait_for(|order| *order >= Order::Drain).await.is_ok() {
+        tracing::info!("told to take no more connections");
+        state.begin_draining();
+        // Whoever has handed the sockets over is past this.
+        intake.send_if_modified(|intake| {
+            let open = *intake == Intake::Open;
+            if open {
+                *intake = Intake::Closed;
+            }
+            open
+        });
     }
 }
 

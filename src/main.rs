@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,8 +10,8 @@ use hopwise::app::serve::{Options, serve};
 use hopwise::config::{self, Snapshot};
 use hopwise::demo::load::USERS_MAX;
 use hopwise::demo::run;
-use hopwise::record;
 use hopwise::simulate::{self, Failure};
+use hopwise::{logging, record};
 
 /// Decides, invocation by invocation, where a function should run.
 #[derive(Debug, Parser)]
@@ -187,7 +186,7 @@ fn run(
     seed: Option<u64>,
     record: Option<PathBuf>,
 ) -> anyhow::Result<ExitCode> {
-    start_log("info");
+    logging::start("info");
     let (node, text) = (named(node), read(&path)?);
     let snapshot = match parse(&text, &path, node) {
         Ok(snapshot) => snapshot,
@@ -210,7 +209,7 @@ fn users(text: &str) -> Result<usize, String> {
 }
 
 fn demo(options: run::Options) -> anyhow::Result<ExitCode> {
-    start_log("warn");
+    logging::start("warn");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let failed = runtime.block_on(run::run(options))?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -242,18 +241,6 @@ fn simulate(arguments: Simulate) -> anyhow::Result<ExitCode> {
         }
         Err(Failure::Output(error)) => Err(error),
     }
-}
-
-/// Logs from `level` up; RUST_LOG says otherwise.
-fn start_log(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colour)
-        .init();
 }
 
 /// A seed nobody can foresee.

@@ -17,7 +17,7 @@ use super::sockets::Sockets;
 use super::{DRAIN_POLL, Sidecar};
 use crate::config::Snapshot;
 use crate::record::{Header, Recorder};
-use crate::state;
+use crate::state::{self, Order};
 
 /// What to run.
 #[derive(Debug)]
@@ -184,6 +184,7 @@ impl Signals {
             }
         };
         let mut given = std::pin::pin!(given);
+        let mut orders = sidecar.state.orders();
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => {
@@ -200,6 +201,7 @@ impl Signals {
                     ),
                 },
                 () = &mut given => return End::Succeeded,
+                Ok(_) = orders.wait_for(|order| *order == Order::Quit) => return End::Told,
                 _ = self.terminate.recv() => return End::Told,
                 _ = self.interrupt.recv() => return End::Told,
             }
