@@ -23,12 +23,13 @@
 //! | [`proxy`] | the data path; its stack of layers is on one screen |
 //! | [`api`] | our own paths on the data and the admin port |
 //! | [`app`] | the composition root: sockets, threads, timers, drain |
+//! | [`cli`] | the command line: what runs here, and what asks a sidecar that runs |
 //! | [`demo`] | five sidecars and their gateways in one process |
 //! | `fuzzing` | what `fuzz/` calls |
 //! | [`simulate`] | scenarios from YAML through [`sim`] on all cores, to tables and charts |
 //!
 //! Arrows point one way: `problem, topology < scheduling < config < state < proxy < api < app <
-//! demo, simulate, fuzzing`. `clients`, `logging`, `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
+//! demo, simulate, fuzzing < cli`. `clients`, `logging`, `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
 //! them: it uses [`config`] for the changes it simulates, and nothing that lives.
 //!
 //! # What holds
@@ -45,6 +46,7 @@
 
 pub mod api;
 pub mod app;
+pub mod cli;
 pub mod clients;
 pub mod config;
 pub mod demo;

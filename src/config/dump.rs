@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Snapshot;
 
 /// Every key with its default; a test holds it against the code that reads them.
-pub(super) const REFERENCE: &str = include_str!("../../config/reference.yaml");
+pub const REFERENCE: &str = include_str!("../../config/reference.yaml");
 
 /// What of a node has no default.
 const OF_EACH_NODE: [&str; 4] = ["id", "role", "zone", "address"];

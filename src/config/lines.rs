@@ -40,6 +40,15 @@ pub(crate) fn locate(text: &str, problems: &mut [Problem]) {
     }
 }
 
+/// The line of each key and item of `text`, by its path.
+pub(super) fn places(text: &str) -> HashMap<String, usize> {
+    let mut found = HashMap::new();
+    let _ = walk(text, |path, place| {
+        found.insert(path.to_owned(), place.line);
+    });
+    found
+}
+
 /// Every key that stands twice in its mapping, and its second line.
 pub(super) fn duplicates(text: &str) -> Vec<Problem> {
     let mut problems = Vec::new();

@@ -13,10 +13,14 @@ mod parse;
 mod raw;
 mod reader;
 mod rules;
+mod schema;
 mod secrets;
+mod shape;
 mod tls;
 
+pub use dump::REFERENCE;
 pub(crate) use lines::locate;
+pub use schema::schema;
 pub use tls::{Digest, Endpoint, HTTP2, PEER_PROTOCOL, Tls, Trust, dns_names, names};
 
 use std::collections::HashMap;

@@ -154,7 +154,8 @@ fn rank(module: &str) -> Option<u8> {
         "api" => 7,
         "app" => 8,
         "demo" | "simulate" | "fuzzing" => 9,
-        "main" | "lib" => 10,
+        "cli" => 10,
+        "main" | "lib" => 11,
         _ => return None,
     })
 }
