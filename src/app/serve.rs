@@ -75,6 +75,7 @@ async fn run(options: Options, held: Sockets) -> anyhow::Result<ExitCode> {
         handover.publish();
     }
     service_manager::ready();
+    sidecar.ping_manager();
     let end = signals.follow(&sidecar, handover.as_ref()).await;
     drop(handover);
     leave(&sidecar, end, &mut signals).await;

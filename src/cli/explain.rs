@@ -172,7 +172,7 @@ mod tests {
         let body = Bytes::from_static(b"ok");
         let answer = Answer { status: StatusCode::OK, fields, body };
         let text = explanation(&answer, Duration::from_millis(12), &told);
-        let expected = "200 OK, 2 bytes in 12.0 ms\nnode  a\n\ndecision\n  candidates\n    ms    node\n    1.5   a\n    20    bb\n  why: picked\n";
+        let expected = "200 OK, 2 bytes in 12.0 ms\nnode  a\n\ndecision\n  candidates\n    ms   node\n    1.5  a\n    20   bb\n  why: picked\n";
         assert_eq!(text, expected);
         fields_that_are_no_json_are_told_as_they_are();
     }
