@@ -232,7 +232,8 @@ impl Successor {
 /// Starts what `arguments` say, and waits for its end on a thread.
 fn start_again(mut arguments: impl Iterator<Item = OsString>) -> std::io::Result<JoinHandle<()>> {
     let program = arguments.next().unwrap_or_default();
-    let mut child = Command::new(&program).args(arguments).spawn()?;
+    // It is another process than the one that the service manager watched so far.
+    let mut child = Command::new(&program).args(arguments).env_remove("WATCHDOG_PID").spawn()?;
     let process = child.id();
     tracing::info!(program = %Path::new(&program).display(), process, "started to take over");
     let waiting = std::thread::Builder::new().name("hopwise-successor".to_owned());
