@@ -1,6 +1,7 @@
 //! The composition root: sockets, threads, timers, drain.
 
 mod handover;
+mod pulse;
 pub mod serve;
 mod service_manager;
 pub mod sockets;
@@ -24,8 +25,9 @@ use crate::proxy::Context;
 use crate::proxy::client::Port;
 use crate::proxy::listener::{Intake, Listener};
 use crate::record::Recorder;
-use crate::state::State;
+use crate::state::{Order, State};
 
+use pulse::Pulse;
 use sockets::{Sockets, shared_out};
 
 /// Admin connections at once; operators are few.
@@ -47,6 +49,7 @@ pub struct Sidecar {
     admin_intake: watch::Sender<Intake>,
     workers: Vec<JoinHandle<()>>,
     admin: Option<JoinHandle<()>>,
+    pulse: Option<Arc<Pulse>>,
 }
 
 impl Sidecar {
@@ -96,18 +99,20 @@ impl Sidecar {
             admin_intake: watch::Sender::new(Intake::Open),
             workers: Vec::with_capacity(workers),
             admin: None,
+            pulse: service_manager::watch().map(|watch| Pulse::new(workers + 1, watch)),
         };
         for (index, sockets) in shared_out(sockets.data, workers)?.into_iter().enumerate() {
             let intake = sidecar.intake.subscribe();
-            let worker = sidecar.spawn(format!("hopwise-{index}"), move |state| async move {
-                let context = Context::new(state);
-                let api = Api::new(std::rc::Rc::clone(&context));
-                let port = Port::Data;
-                let (clients, connections_max) = (Arc::clone(&context.state.clients), None);
-                Listener { sockets, port, context, api, clients, connections_max, intake }
-                    .run()
-                    .await
-            })?;
+            let worker =
+                sidecar.spawn(index, format!("hopwise-{index}"), move |state| async move {
+                    let context = Context::new(state);
+                    let api = Api::new(std::rc::Rc::clone(&context));
+                    let port = Port::Data;
+                    let (clients, connections_max) = (Arc::clone(&context.state.clients), None);
+                    Listener { sockets, port, context, api, clients, connections_max, intake }
+                        .run()
+                        .await
+                })?;
             sidecar.workers.push(worker);
         }
         sidecar.admin = Some(sidecar.spawn_admin(sockets.admin, sampler)?);
@@ -120,9 +125,13 @@ impl Sidecar {
         sampler: Option<Sampler>,
     ) -> anyhow::Result<JoinHandle<()>> {
         let intake = self.admin_intake.subscribe();
-        self.spawn("hopwise-admin".to_owned(), move |state| async move {
+        let data_intake = self.intake.clone();
+        let index = self.workers.len();
+        self.spawn(index, "hopwise-admin".to_owned(), move |state| async move {
             let keeping = keep_time(Arc::clone(&state), sampler);
             let sampling = tokio::task::spawn_local(keeping);
+            let following = follow_orders(Arc::clone(&state), data_intake);
+            let following = tokio::task::spawn_local(following);
             let context = Context::new(state);
             let probing = tokio::task::spawn_local(std::rc::Rc::clone(&context).probe_lost());
             let api = Api::new(std::rc::Rc::clone(&context));
@@ -132,27 +141,49 @@ impl Sidecar {
                 Listener { sockets, port, context, api, clients, connections_max, intake };
             let ended = listener.run().await;
             sampling.abort();
+            following.abort();
             probing.abort();
             ended
         })
     }
 
-    /// Runs `task` on a thread of its own, with a runtime of its own.
-    fn spawn<T, F>(&self, name: String, task: T) -> anyhow::Result<JoinHandle<()>>
+    /// Runs `task` on a thread of its own, the one at `index`, with a runtime of its own.
+    fn spawn<T, F>(&self, index: usize, name: String, task: T) -> anyhow::Result<JoinHandle<()>>
     where
         T: FnOnce(Arc<State>) -> F + Send + 'static,
         F: Future<Output = std::io::Result<()>> + 'static,
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let state = Arc::clone(&self.state);
+        let (state, pulse) = (Arc::clone(&self.state), self.pulse.clone());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let ended = LocalSet::new().block_on(&runtime, async move { task(state).await });
+            let ended = LocalSet::new().block_on(&runtime, async move {
+                match pulse {
+                    Some(pulse) => pulse.beat_during(index, task(state)).await,
+                    None => task(state).await,
+                }
+            });
             if let Err(error) = ended {
                 tracing::error!(%error, "a worker ended");
             }
             runtime.shutdown_background();
         })?;
         Ok(thread)
+    }
+
+    /// Tells the service manager that all threads turn for as long as they do, if it wants to know.
+    fn ping_manager(&self) {
+        let Some(pulse) = self.pulse.clone() else { return };
+        tokio::spawn(async move {
+            let mut interval = tokio::time::interval(pulse.interval());
+            loop {
+                interval.tick().await;
+                if pulse.is_regular() {
+                    service_manager::turning();
+                } else {
+                    tracing::error!("a thread hangs; the service manager is not told otherwise");
+                }
+            }
+        });
     }
 
     /// Takes no more connections; those that are open end with their last answer. The admin port
@@ -217,6 +248,23 @@ async fn keep_time(state: Arc<State>, mut sampler: Option<Sampler>) {
         }
         let now = state.now();
         state.scheduler().tick(now);
+    }
+}
+
+/// Drains when an operator says so.
+async fn follow_orders(state: Arc<State>, intake: watch::Sender<Intake>) {
+    let mut orders = state.orders();
+    if orders.wait_for(|order| *order >= Order::Drain).await.is_ok() {
+        tracing::info!("told to take no more connections");
+        state.begin_draining();
+        // Whoever has handed the sockets over is past this.
+        intake.send_if_modified(|intake| {
+            let open = *intake == Intake::Open;
+            if open {
+                *intake = Intake::Closed;
+            }
+            open
+        });
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`scheduling`] | pure: who decides, where it runs, what is learned |
 //! | [`sim`] | pure: machines, network, clients and faults in virtual time, around the same scheduler |
 //! | [`config`] | YAML as written, and the one validated [`config::Snapshot`] |
+//! | [`logging`] | what this process logs, changed while it runs |
 //! | [`metrics`] | Prometheus families in one table |
 //! | [`clients`] | what clients take, all together and each |
 //! | [`host_load`] | the load of this host, sampled on a timer |
@@ -22,12 +23,13 @@
 //! | [`proxy`] | the data path; its stack of layers is on one screen |
 //! | [`api`] | our own paths on the data and the admin port |
 //! | [`app`] | the composition root: sockets, threads, timers, drain |
+//! | [`cli`] | the command line: what runs here, and what asks a sidecar that runs |
 //! | [`demo`] | five sidecars and their gateways in one process |
 //! | `fuzzing` | what `fuzz/` calls |
 //! | [`simulate`] | scenarios from YAML through [`sim`] on all cores, to tables and charts |
 //!
 //! Arrows point one way: `problem, topology < scheduling < config < state < proxy < api < app <
-//! demo, simulate, fuzzing`. `clients`, `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
+//! demo, simulate, fuzzing < cli`. `clients`, `logging`, `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
 //! them: it uses [`config`] for the changes it simulates, and nothing that lives.
 //!
 //! # What holds
@@ -37,19 +39,21 @@
 //! 2. The core cannot fail at run time. A refusal is a decision with its reason; constructors fail
 //!    instead, and name all problems at once.
 //! 3. There is one `ArcSwap`, read once per invocation: none ever sees two configurations.
-//! 4. SIGHUP, `/reload` and `/update_threshold` take one path, [`state::State::apply`]. A refused
+//! 4. SIGHUP, `/reload`, `/update_threshold` and drains of nodes take one path, [`state::State::apply`]. A refused
 //!    change leaves everything as it was, and says so.
 //! 5. Everything is bounded by a named constant or a configuration key.
 //! 6. No lock is held across an await, and the cost of an invocation does not depend on history.
 
 pub mod api;
 pub mod app;
+pub mod cli;
 pub mod clients;
 pub mod config;
 pub mod demo;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod host_load;
+pub mod logging;
 pub mod metrics;
 pub mod problem;
 pub mod proxy;

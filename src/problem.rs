@@ -15,6 +15,8 @@ pub struct Problem {
     pub remedy: String,
     /// One-based line in the file, where one is known.
     pub line: Option<usize>,
+    /// One-based column of that line, in characters.
+    pub column: Option<u32>,
 }
 
 impl Problem {
@@ -31,6 +33,7 @@ impl Problem {
             fault: fault.into(),
             remedy: remedy.into(),
             line: None,
+            column: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rand_pcg::Pcg64;
+use tokio::sync::watch;
 
 use crate::clients::Clients;
 use crate::config::{Change, Digest, Snapshot};
@@ -36,10 +37,23 @@ pub struct State {
     writing: Mutex<()>,
     source: Option<PathBuf>,
     draining: AtomicBool,
+    failing: AtomicBool,
+    orders: watch::Sender<Order>,
     /// Counters and gauges.
     pub metrics: Metrics,
     /// The load of this host.
     pub host_load: HostLoad,
+}
+
+/// What operators tell this process to do, the later the more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    /// To take connections.
+    Serve,
+    /// To take no more of them, and to stay.
+    Drain,
+    /// To drain and end.
+    Quit,
 }
 
 /// Where the core's [`Time`] comes from.
@@ -84,6 +98,8 @@ impl State {
             writing: Mutex::new(()),
             source,
             draining: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            orders: watch::Sender::new(Order::Serve),
             metrics: Metrics::new(),
             host_load: HostLoad::default(),
         }
@@ -269,9 +285,33 @@ impl State {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Makes `/ready` say that this sidecar is unwell, or well again; nothing else changes.
+    pub fn fail_health_check(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// Whether somebody wants health checks to fail.
+    pub fn is_failing_health_check(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Tells whoever runs this process to do as `order` says; none is taken back.
+    pub fn order(&self, order: Order) {
+        self.orders.send_if_modified(|given| {
+            let more = order > *given;
+            *given = order.max(*given);
+            more
+        });
+    }
+
+    /// For whoever follows orders.
+    pub fn orders(&self) -> watch::Receiver<Order> {
+        self.orders.subscribe()
+    }
+
     /// Makes `change`, or says all that stands against it and leaves everything as it was.
     ///
-    /// This is the only writer: SIGHUP, `/reload` and `/update_threshold` all come here.
+    /// This is the only writer: SIGHUP, `/reload`, `/update_threshold` and drains all come here.
     pub fn apply(&self, change: &Change) -> Result<Arc<Snapshot>, Vec<Problem>> {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot();

@@ -35,6 +35,7 @@ pub(super) fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
         ("peer key", before.peer_key != next.peer_key),
         ("certificates", before.tls != next.tls),
         ("admin token", before.admin_token != next.admin_token),
+        ("drained nodes", before.drained != next.drained),
     ];
     let named = named.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned());
     valued.into_iter().flatten().chain(named).collect()

@@ -337,6 +337,7 @@ pub(super) struct RefusedChange<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct ProblemRow<'a> {
     line: Option<usize>,
+    column: Option<u32>,
     key: &'a str,
     value: &'a str,
     fault: &'a str,
@@ -345,7 +346,7 @@ pub(super) struct ProblemRow<'a> {
 
 impl<'a> ProblemRow<'a> {
     pub(super) fn new(problem: &'a Problem) -> Self {
-        let Problem { key, value, fault, remedy, line } = problem;
-        Self { line: *line, key, value, fault, remedy }
+        let Problem { key, value, fault, remedy, line, column } = problem;
+        Self { line: *line, column: *column, key, value, fault, remedy }
     }
 }

@@ -149,11 +149,15 @@ pub(super) fn ready(state: &State) -> Result<Response<ResponseBody>, Refused> {
         let message = "this sidecar is on its way out; send invocations to another node";
         return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message));
     }
+    if state.is_failing_health_check() {
+        let message = "an operator has failed this health check; POST /healthcheck/ok undoes that";
+        return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "failing", message));
+    }
     Ok(with_type(StatusCode::OK, PLAIN, "ok\n"))
 }
 
 /// 400 with all that stands against a change.
-fn refused_change(problems: &[Problem]) -> Response<ResponseBody> {
+pub(super) fn refused_change(problems: &[Problem]) -> Response<ResponseBody> {
     let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
     let message = format!("nothing was changed: {}", lines.join(" | "));
     let problems = problems.iter().map(ProblemRow::new).collect();

@@ -3,34 +3,39 @@
 //! The table `ROUTES` is the contract: which call is answered where, and to whom. Every handler takes an
 //! admitted request apart, asks the state, and answers with one document.
 
+mod admin;
 mod body;
 mod changes;
+mod clusters;
 mod documents;
 mod invoke;
 mod manage;
+mod openapi;
+mod routes;
 mod wire;
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
-use http::header::{CONTENT_LENGTH, HeaderValue, ORIGIN};
-use http::{Method, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Method, Response};
 use hyper::body::Body;
 use tower::Service;
 
 use crate::proxy::Context;
-use crate::proxy::admit::{Admitted, Caller};
+use crate::proxy::admit::Admitted;
 use crate::proxy::answer::Refused;
-use crate::proxy::client::Port;
 use crate::proxy::request_body::drain;
 use crate::proxy::response_body::ResponseBody;
 
+use admin::Ask;
+use routes::permitted;
+
 /// Every call we answer, in one table.
-const ROUTES: [Route; 12] = [
+const ROUTES: &[Route] = &[
     route("/entry", Verb::Post, Ports::Both, Access::Client, Call::Entry),
     route("/schedule", Verb::Post, Ports::Both, Access::Peer, Call::Schedule),
     route("/load", Verb::Get, Ports::Both, Access::Operator, Call::Load),
@@ -43,11 +48,25 @@ const ROUTES: [Route; 12] = [
     route("/stats/prometheus", Verb::Get, Ports::Admin, Access::Operator, Call::Metrics),
     route("/live", Verb::Get, Ports::Admin, Access::Probe, Call::Live),
     route("/ready", Verb::Get, Ports::Admin, Access::Probe, Call::Ready),
+    route("/healthz", Verb::Get, Ports::Admin, Access::Probe, Call::Ready),
+    operator("/openapi.json", Verb::Get, Ask::Openapi),
+    operator("/server_info", Verb::Get, Ask::ServerInfo),
+    operator("/config_dump", Verb::Get, Ask::ConfigDump),
+    operator("/clusters", Verb::Get, Ask::Clusters),
+    operator("/logging", Verb::Get, Ask::Logging),
+    operator("/logging", Verb::Post, Ask::SetLogging),
+    operator("/nodes/{id}/drain", Verb::Post, Ask::Drain),
+    operator("/nodes/{id}/undrain", Verb::Post, Ask::Undrain),
+    operator("/healthcheck/fail", Verb::Post, Ask::FailHealthCheck),
+    operator("/healthcheck/ok", Verb::Post, Ask::PassHealthCheck),
+    operator("/drain_listeners", Verb::Post, Ask::DrainListeners),
+    operator("/quitquitquit", Verb::Post, Ask::Quit),
 ];
 
 /// One row of [`ROUTES`].
 #[derive(Debug, Clone, Copy)]
 struct Route {
+    /// A segment in braces stands for any one segment.
     path: &'static str,
     verb: Verb,
     ports: Ports,
@@ -99,10 +118,20 @@ enum Call {
     Metrics,
     Live,
     Ready,
+    Admin(Ask),
 }
 
 const fn route(path: &'static str, verb: Verb, ports: Ports, access: Access, call: Call) -> Route {
     Route { path, verb, ports, access, call }
+}
+
+/// A call of the admin port alone; what is posted changes something.
+const fn operator(path: &'static str, verb: Verb, ask: Ask) -> Route {
+    let access = match verb {
+        Verb::Get => Access::Operator,
+        Verb::Post => Access::Change,
+    };
+    route(path, verb, Ports::Admin, access, Call::Admin(ask))
 }
 
 /// The function that the body of an `/entry` calls, if it makes sense.
@@ -171,93 +200,8 @@ async fn answer(
         Call::Metrics => Ok(manage::metrics(state, &admitted.snapshot)),
         Call::Live => Ok(manage::live()),
         Call::Ready => manage::ready(state),
+        Call::Admin(ask) => admin::answer(ask, state, admitted).await,
     }
-}
-
-/// The call that a request makes, if its caller may.
-fn permitted(admitted: &Admitted) -> Result<Call, Refused> {
-    let Admitted { request, snapshot, caller, .. } = admitted;
-    let port = caller.client.port;
-    let route = find(request.uri().path(), port)?;
-    if !route.verb.takes(request.method()) {
-        return Err(method_not_allowed(&route, request.method()));
-    }
-    route.permit(caller, request.headers().contains_key(ORIGIN))?;
-    if route.call == Call::Schedule {
-        invoke::check_role(snapshot)?;
-    }
-    Ok(route.call)
-}
-
-/// The row of `path` on `port`. Paths are compared as they are, never normalised.
-fn find(path: &str, port: Port) -> Result<Route, Refused> {
-    let served = |route: &&Route| route.path == path && route.is_on(port);
-    ROUTES.iter().find(served).copied().ok_or_else(|| not_found(path, port))
-}
-
-impl Route {
-    fn is_on(&self, port: Port) -> bool {
-        self.ports == Ports::Both || port == Port::Admin
-    }
-
-    /// Whether a caller may make this call; `from_page` is one who shows an `Origin`.
-    fn permit(&self, caller: &Caller, from_page: bool) -> Result<(), Refused> {
-        let open = match self.access {
-            Access::Probe => true,
-            Access::Client => caller.client.port == Port::Data,
-            Access::Peer => caller.is_peer,
-            Access::Operator | Access::Change => false,
-        };
-        if !open && !caller.is_trusted {
-            let message = format!(
-                "{} answers callers on this host only; from elsewhere, show the admin token as \
-                 \"authorization: Bearer TOKEN\"",
-                self.path
-            );
-            return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
-        }
-        if self.access == Access::Change && from_page {
-            let message = format!(
-                "{} is not for web pages: the request has an Origin; send it without one, as curl \
-                 does",
-                self.path
-            );
-            return Err(Refused::new(StatusCode::FORBIDDEN, "cross_origin", message));
-        }
-        Ok(())
-    }
-}
-
-impl Verb {
-    fn takes(self, method: &Method) -> bool {
-        match self {
-            Self::Get => matches!(*method, Method::GET | Method::HEAD),
-            Self::Post => *method == Method::POST,
-        }
-    }
-
-    const fn allow(self) -> &'static str {
-        match self {
-            Self::Get => "GET, HEAD",
-            Self::Post => "POST",
-        }
-    }
-}
-
-fn method_not_allowed(route: &Route, method: &Method) -> Refused {
-    let allow = route.verb.allow();
-    let message = format!("{} does not take {method}; use {allow}", route.path);
-    let refused = Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
-    Refused { allow: Some(allow), ..refused }
-}
-
-fn not_found(path: &str, port: Port) -> Refused {
-    let mut message = format!("there is no {} here; there are:", wire::shortened(path));
-    for route in ROUTES.iter().filter(|route| route.is_on(port)) {
-        // Writing to a String cannot fail.
-        let _ = write!(message, " {}", route.path);
-    }
-    Refused::new(StatusCode::NOT_FOUND, "not_found", message)
 }
 
 /// The answer to HEAD: the head that GET would get.
@@ -271,15 +215,32 @@ fn without_body(response: Response<ResponseBody>) -> Response<ResponseBody> {
 
 #[cfg(test)]
 mod tests {
+    use super::routes::find;
     use super::*;
-    use crate::proxy::admit::OWN_PATHS;
-    use crate::proxy::client::Client;
+    use crate::proxy::admit::{Caller, OWN_PATHS};
+    use crate::proxy::client::{Client, Port};
 
     #[test]
     fn the_data_port_admits_exactly_the_paths_of_the_table() {
         let ours: Vec<&str> =
             ROUTES.iter().filter(|route| route.is_on(Port::Data)).map(|route| route.path).collect();
         assert_eq!(ours, OWN_PATHS);
+    }
+
+    fn is_post(path: &str) -> bool {
+        let posts = |route: &&Route| route.verb == Verb::Post && route.serves(path);
+        ROUTES.iter().filter(|route| route.serves(path)).count() == 1
+            && ROUTES.iter().any(|route| posts(&route))
+    }
+
+    #[test]
+    fn what_changes_anything_is_posted_and_never_by_a_page() {
+        for route in ROUTES {
+            let changes = route.access == Access::Change;
+            assert!(!changes || route.verb == Verb::Post, "{}", route.path);
+            let reads = matches!(route.access, Access::Probe | Access::Operator);
+            assert!(!reads || route.verb == Verb::Get, "{}", route.path);
+        }
     }
 
     #[test]
@@ -307,8 +268,16 @@ mod tests {
             ("/metrics", Admin, false, false, Some("forbidden")),
             ("/live", Admin, false, false, None),
             ("/ready", Admin, false, true, None),
+            ("/healthz", Admin, false, false, None),
+            ("/clusters", Admin, false, false, Some("forbidden")),
+            ("/logging", Admin, true, true, None),
+            ("/nodes/edge1/drain", Admin, false, false, Some("forbidden")),
+            ("/nodes/edge1/drain", Admin, true, true, Some("cross_origin")),
+            ("/quitquitquit", Admin, true, true, Some("cross_origin")),
+            ("/quitquitquit", Admin, true, false, None),
         ] {
-            let route = find(path, port).unwrap();
+            let method = if is_post(path) { Method::POST } else { Method::GET };
+            let route = find(path, &method, port).unwrap();
             let client = Client::stranger(port);
             let caller =
                 Caller { client, peer: None, is_peer: false, is_trusted, wants_report: false };
@@ -326,8 +295,13 @@ mod tests {
             ("", Port::Admin),
             ("/load/", Port::Admin),
             ("/Load", Port::Admin),
+            ("/healthz", Port::Data),
+            ("/nodes/edge1/drain", Port::Data),
+            ("/nodes//drain", Port::Admin),
+            ("/nodes/a/b/drain", Port::Admin),
+            ("/nodes/edge1", Port::Admin),
         ] {
-            let refused = find(path, port).unwrap_err();
+            let refused = find(path, &Method::GET, port).unwrap_err();
             assert_eq!(refused.error, "not_found");
             assert!(refused.message.contains("/update_threshold"), "{}", refused.message);
             assert_eq!(refused.message.contains("/ready"), port == Port::Admin);

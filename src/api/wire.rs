@@ -221,7 +221,43 @@ pub(super) fn parse_thresholds(body: &[u8]) -> Result<ThresholdsPatch, Refused> 
     Ok(patch)
 }
 
-/// The function that the query of `/durations` names.
+/// The level that `/logging` is asked for: by its query or by its body. Where both name one, both
+/// are read, and the query counts.
+pub(super) fn parse_level(query: Option<&str>, body: &[u8]) -> Result<String, Refused> {
+    let remedy = "send {\"level\": \"debug\"}, or ?level=debug and no body";
+    let mut pairs = query.unwrap_or_default().split('&');
+    let asked = pairs.find_map(|pair| pair.strip_prefix("level=")).map(percent_decoded);
+    let mut level = None;
+    if !body.trim_ascii().is_empty() {
+        let fields: Map<String, Value> = object(body, remedy)?;
+        for (name, value) in &fields {
+            match value.as_str().filter(|_| name == "level") {
+                Some(text) => level = Some(text.to_owned()),
+                None => return Err(bad(name, &value.to_string(), "is no level", remedy)),
+            }
+        }
+        if level.is_none() {
+            return Err(bad("level", "", "is missing", remedy));
+        }
+    }
+    asked.or(level).ok_or_else(|| bad("level", "", "is missing", remedy))
+}
+
+/// `text` with each `%2C` as the byte it stands for; what stands for none stays.
+fn percent_decoded(text: &str) -> String {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let hex = (*first == b'%').then(|| after.get(..2)).flatten();
+        let hex = hex.filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+        let byte = hex.and_then(|hex| u8::from_str_radix(str::from_utf8(hex).ok()?, 16).ok());
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// The function that the query of `/durations` or `/clusters` names.
 pub(super) fn function_in_query(query: Option<&str>) -> Result<Option<FunctionName>, Refused> {
     let pairs = query.unwrap_or_default().split('&');
     let Some(name) = pairs.filter_map(|pair| pair.strip_prefix("fn_name=")).next() else {

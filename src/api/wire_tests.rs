@@ -157,6 +157,30 @@ fn thresholds_are_numbers_under_known_names() {
 }
 
 #[test]
+fn a_level_stands_in_the_query_or_in_the_body() {
+    let level = |query, body: &str| parse_level(query, body.as_bytes());
+    assert_eq!(level(Some("level=debug"), " ").unwrap(), "debug");
+    assert_eq!(level(Some("x=1&level=info,a=debug"), "").unwrap(), "info,a=debug");
+    assert_eq!(level(None, r#"{"level": "warn"}"#).unwrap(), "warn");
+    assert_eq!(
+        level(Some("level=a%3a%3Ab%3Dinfo%"), r#"{"level": "warn"}"#).unwrap(),
+        "a::b=info%"
+    );
+    for (query, body) in [
+        (None, ""),
+        (Some("debug"), ""),
+        (Some("level=debug"), "debug"),
+        (None, "debug"),
+        (None, "{}"),
+        (None, r#"{"level": 3}"#),
+        (None, r#"{"level": "warn", "paths": "a"}"#),
+    ] {
+        let refused = level(query, body).expect_err(body);
+        assert!(refused.message.contains("; send {"), "{}", refused.message);
+    }
+}
+
+#[test]
 fn the_query_may_name_a_function() {
     let name = |name| FunctionName::new(name).unwrap();
     for (query, found) in [

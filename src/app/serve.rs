@@ -17,7 +17,7 @@ use super::sockets::Sockets;
 use super::{DRAIN_POLL, Sidecar};
 use crate::config::Snapshot;
 use crate::record::{Header, Recorder};
-use crate::state;
+use crate::state::{self, Order};
 
 /// What to run.
 #[derive(Debug)]
@@ -75,6 +75,7 @@ async fn run(options: Options, held: Sockets) -> anyhow::Result<ExitCode> {
         handover.publish();
     }
     service_manager::ready();
+    sidecar.ping_manager();
     let end = signals.follow(&sidecar, handover.as_ref()).await;
     drop(handover);
     leave(&sidecar, end, &mut signals).await;
@@ -184,6 +185,7 @@ impl Signals {
             }
         };
         let mut given = std::pin::pin!(given);
+        let mut orders = sidecar.state.orders();
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => {
@@ -200,6 +202,7 @@ impl Signals {
                     ),
                 },
                 () = &mut given => return End::Succeeded,
+                Ok(_) = orders.wait_for(|order| *order == Order::Quit) => return End::Told,
                 _ = self.terminate.recv() => return End::Told,
                 _ = self.interrupt.recv() => return End::Told,
             }
@@ -229,7 +232,8 @@ impl Successor {
 /// Starts what `arguments` say, and waits for its end on a thread.
 fn start_again(mut arguments: impl Iterator<Item = OsString>) -> std::io::Result<JoinHandle<()>> {
     let program = arguments.next().unwrap_or_default();
-    let mut child = Command::new(&program).args(arguments).spawn()?;
+    // It is another process than the one that the service manager watched so far.
+    let mut child = Command::new(&program).args(arguments).env_remove("WATCHDOG_PID").spawn()?;
     let process = child.id();
     tracing::info!(program = %Path::new(&program).display(), process, "started to take over");
     let waiting = std::thread::Builder::new().name("hopwise-successor".to_owned());

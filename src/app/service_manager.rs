@@ -1,5 +1,7 @@
 //! What a service manager such as systemd is told, where one listens (NOTIFY_SOCKET).
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 
 /// This process serves, by the configuration it was last given.
@@ -14,6 +16,16 @@ pub(super) fn reloading() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => tracing::warn!(%error, "cannot tell the service manager of the reload"),
     }
+}
+
+/// How long it waits for [`turning`] before it takes this process for hung, if it does.
+pub(super) fn watch() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|watch| !watch.is_zero())
+}
+
+/// This process does its work.
+pub(super) fn turning() {
+    tell(&[NotifyState::Watchdog]);
 }
 
 /// This process is on its way out, and nobody takes its place.

@@ -74,6 +74,8 @@ pub(super) fn snapshot(
             interception: raw.interception,
             header_case: raw.header_case,
             functions: raw.functions,
+            drained: Box::default(),
+            text: text.into(),
             id_override,
         }),
         _ => Err(arranged(problems, text)),
@@ -86,7 +88,7 @@ fn arranged(mut problems: Vec<Problem>, text: &str) -> Vec<Problem> {
     problems.retain(|problem| told.insert(problem.key.clone()));
     problems.truncate(PROBLEMS_MAX);
     lines::locate(text, &mut problems);
-    problems.sort_by_key(|problem| problem.line);
+    problems.sort_by_key(|problem| (problem.line, problem.column));
     problems
 }
 

@@ -23,20 +23,30 @@ pub(super) fn short_key(key: &str) -> &str {
     key.char_indices().nth(KEY_CHARS_MAX).map_or(key, |(end, _)| &key[..end])
 }
 
-/// Sets each problem's line to that of its key or, where the key is missing, of what surrounds it.
+/// Sets each problem's line and column to those of its key or, where the key is missing, of what surrounds it.
 pub(crate) fn locate(text: &str, problems: &mut [Problem]) {
     let wanted: HashSet<String> =
         problems.iter().flat_map(|p| surroundings(&p.key)).map(str::to_owned).collect();
-    let mut found: HashMap<&str, usize> = HashMap::new();
+    let mut found: HashMap<&str, (usize, u32)> = HashMap::new();
     // A text that serde could read and this parser cannot has no lines; the problems stay.
     let _ = walk(text, |path, place| {
         if let Some(path) = wanted.get(path) {
-            found.entry(path).or_insert(place.line);
+            found.entry(path).or_insert((place.line, place.column));
         }
     });
     for problem in problems.iter_mut().filter(|p| p.line.is_none()) {
-        problem.line = surroundings(&problem.key).find_map(|path| found.get(path).copied());
+        let place = surroundings(&problem.key).find_map(|path| found.get(path).copied());
+        (problem.line, problem.column) = place.unzip();
     }
+}
+
+/// The line of each key and item of `text`, by its path.
+pub(super) fn places(text: &str) -> HashMap<String, usize> {
+    let mut found = HashMap::new();
+    let _ = walk(text, |path, place| {
+        found.insert(path.to_owned(), place.line);
+    });
+    found
 }
 
 /// Every key that stands twice in its mapping, and its second line.
@@ -48,10 +58,19 @@ pub(super) fn duplicates(text: &str) -> Vec<Problem> {
         {
             let fault = format!("stands in line {first} already");
             let problem = Problem::new(path, "", fault, "keep one of the two");
-            problems.push(Problem { line: Some(place.line), ..problem });
+            problems.push(Problem {
+                line: Some(place.line),
+                column: Some(place.column),
+                ..problem
+            });
         }
     });
     problems
+}
+
+/// A column counted from one; those of longer lines are all the last.
+pub(super) fn column_of(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// How many values `text` holds with every alias followed.
@@ -107,6 +126,7 @@ enum Open<'t> {
 /// Where a key or an item begins, and where its key stood before in the same mapping.
 struct Place {
     line: usize,
+    column: u32,
     first: Option<usize>,
 }
 
@@ -129,7 +149,8 @@ fn walk(text: &str, mut visit: impl FnMut(&str, Place)) -> Result<(), ScanError>
             _ => continue,
         };
         let depth = levels.len();
-        let place = levels.last_mut().and_then(|l| l.enter(event, span.start.line(), &mut path));
+        let at = (span.start.line(), column_of(span.start.col()));
+        let place = levels.last_mut().and_then(|level| level.enter(event, at, &mut path));
         if let Some(place) = place
             && depth <= DEPTH_MAX
         {
@@ -142,13 +163,18 @@ fn walk(text: &str, mut visit: impl FnMut(&str, Place)) -> Result<(), ScanError>
 
 impl<'t> Level<'t> {
     /// Makes `path` that of `event`, and tells its place unless it is the value of a key.
-    fn enter(&mut self, event: Event<'t>, line: usize, path: &mut String) -> Option<Place> {
+    fn enter(
+        &mut self,
+        event: Event<'t>,
+        (line, column): (usize, u32),
+        path: &mut String,
+    ) -> Option<Place> {
         match &mut self.open {
             Open::Sequence { next } => {
                 path.truncate(self.path_bytes);
                 path.push_str(&format!("[{next}]"));
                 *next += 1;
-                Some(Place { line, first: None })
+                Some(Place { line, column, first: None })
             }
             Open::Mapping { lines, value_at } => {
                 if let Some(path_bytes) = value_at.take() {
@@ -168,7 +194,7 @@ impl<'t> Level<'t> {
                 *value_at = Some(path.len());
                 let first = lines.get(&key).copied();
                 lines.entry(key).or_insert(line);
-                Some(Place { line, first })
+                Some(Place { line, column, first })
             }
         }
     }
@@ -181,19 +207,19 @@ mod tests {
     #[test]
     fn keys_items_and_what_surrounds_a_missing_key_have_lines() {
         let text = "a: 1\nb:\n  - c: 1\n    d: {e: 2}\n  -\n    ? [x, y]\n    : z\n    f: 3\n";
-        for (key, line) in [
-            ("a", Some(1)),
-            ("b", Some(2)),
-            ("b[0]", Some(3)),
-            ("b[0].c", Some(3)),
-            ("b[0].d.e", Some(4)),
-            ("b[0].d.missing", Some(4)),
-            ("b[1].f", Some(8)),
+        for (key, place) in [
+            ("a", Some((1, 1))),
+            ("b", Some((2, 1))),
+            ("b[0]", Some((3, 5))),
+            ("b[0].c", Some((3, 5))),
+            ("b[0].d.e", Some((4, 9))),
+            ("b[0].d.missing", Some((4, 5))),
+            ("b[1].f", Some((8, 5))),
             ("missing", None),
         ] {
             let mut problems = [Problem::new(key, "", "", "")];
             locate(text, &mut problems);
-            assert_eq!(problems[0].line, line, "{key}");
+            assert_eq!((problems[0].line, problems[0].column), place.unzip(), "{key}");
         }
     }
 

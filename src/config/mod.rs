@@ -6,15 +6,21 @@
 
 mod build;
 mod checks;
+mod drained;
+mod dump;
 mod lines;
 mod parse;
 mod raw;
 mod reader;
 mod rules;
+mod schema;
 mod secrets;
+mod shape;
 mod tls;
 
+pub use dump::REFERENCE;
 pub(crate) use lines::locate;
+pub use schema::schema;
 pub use tls::{Digest, Endpoint, HTTP2, PEER_PROTOCOL, Tls, Trust, dns_names, names};
 
 use std::collections::HashMap;
@@ -28,6 +34,7 @@ use std::time::Duration;
 use crate::problem::Problem;
 use crate::scheduling::policy::{Mode, Thresholds};
 use crate::scheduling::{FunctionName, Site};
+use crate::topology::NodeId;
 
 /// Most threads of the data path.
 pub const WORKERS_MAX: usize = 256;
@@ -69,6 +76,10 @@ pub struct Snapshot {
     /// A node named by a host name is not among them: names can point elsewhere at any time, so
     /// such a node is known as a peer by the key alone. In order, since every request is looked up.
     pub peer_addresses: Box<[IpAddr]>,
+    /// Nodes that somebody has taken out of the candidates, in order; the file says nothing of them.
+    pub drained: Box<[NodeId]>,
+    /// The text it was made of.
+    text: Arc<str>,
     /// Stands in place of the file's `node.id`, in this and every later text.
     id_override: Option<Arc<str>>,
 }
@@ -208,6 +219,8 @@ pub enum Change {
     Thresholds(ThresholdsPatch),
     /// What is in the files of certificates now.
     Certificates,
+    /// The node of this id is taken out of the candidates, or put back.
+    Drain(Arc<str>, bool),
 }
 
 /// Thresholds to change; those left out stay.
@@ -241,8 +254,10 @@ impl Snapshot {
                 let id = self.id_override.clone();
                 let mut next = build::snapshot(text, id, token, Some(&self.site.topology))?;
                 next.tls = next.tls.after(&self.tls)?;
+                next.drained = self.still_drained(&next.site.topology);
                 next
             }
+            Change::Drain(id, out) => self.drained_with(id, *out)?,
             Change::Mode(mode) => {
                 let mut next = self.clone();
                 next.site.policy.mode = *mode;
@@ -305,10 +320,14 @@ fn accept(problems: Vec<Problem>) -> Result<(), Vec<Problem>> {
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// `problems` as a compiler would list those of `file`: one per line, the line number in front.
+/// `problems` as a compiler would list those of `file`: one per line, line and column in front.
 pub fn render(problems: &[Problem], file: &str) -> String {
     let line_of = |problem: &Problem| {
-        let place = problem.line.map_or(file.to_owned(), |line| format!("{file}:{line}"));
+        let place = match (problem.line, problem.column) {
+            (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
+            (Some(line), None) => format!("{file}:{line}"),
+            (None, _) => file.to_owned(),
+        };
         format!("{place}: {}\n", Problem { line: None, ..problem.clone() })
     };
     problems.iter().map(line_of).collect()

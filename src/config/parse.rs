@@ -23,23 +23,32 @@ pub(super) fn parse(text: &str) -> Result<Value, Vec<Problem>> {
             let fault = format!("has more than {VALUES_MAX} values once aliases are followed");
             return Err(vec![problem_with_file(fault, "use fewer aliases", None)]);
         }
-        Err(error) => return Err(vec![syntax_problem(error.info(), Some(error.marker().line()))]),
+        Err(error) => {
+            let at = (error.marker().line(), lines::column_of(error.marker().col()));
+            return Err(vec![syntax_problem(error.info(), Some(at))]);
+        }
     }
     serde_yaml::from_str(text).map_err(|error| {
         let duplicates = lines::duplicates(text);
         if duplicates.is_empty() {
-            vec![syntax_problem(&error.to_string(), error.location().map(|at| at.line()))]
+            vec![syntax_problem(
+                &error.to_string(),
+                error
+                    .location()
+                    .map(|at| (at.line(), lines::column_of(at.column().saturating_sub(1)))),
+            )]
         } else {
             duplicates
         }
     })
 }
 
-fn syntax_problem(error: &str, line: Option<usize>) -> Problem {
+fn syntax_problem(error: &str, place: Option<(usize, u32)>) -> Problem {
     let fault = format!("cannot be read as YAML: {error}");
-    problem_with_file(fault, "check indentation, quotes, brackets and numbers there", line)
+    problem_with_file(fault, "check indentation, quotes, brackets and numbers there", place)
 }
 
-fn problem_with_file(fault: String, remedy: &str, line: Option<usize>) -> Problem {
-    Problem { line, ..Problem::new("configuration", "", fault, remedy) }
+fn problem_with_file(fault: String, remedy: &str, place: Option<(usize, u32)>) -> Problem {
+    let (line, column) = place.unzip();
+    Problem { line, column, ..Problem::new("configuration", "", fault, remedy) }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
-use super::reader::{Fault, Section, read_document};
+use super::reader::{Fault, Section, read_document, shape_of};
 use super::rules::{
     read_dynamic, read_health, read_hedge, read_queue, read_retries, read_tail_scheduler,
 };
@@ -94,53 +94,58 @@ pub(super) struct RawNode {
 
 /// The keys of `document`, and every problem with them.
 pub(super) fn read<'a>(document: &'a Value) -> (Raw<'a>, Vec<Problem>) {
-    read_document(document, |s| {
-        let mode = s.choice("architecture", &Mode::ALL, Mode::as_str);
-        let tail_ratio = s.section("tail_scheduler", read_tail_scheduler);
-        let (rule, adaptive, tail_ratio) = s.section("dynamic", |s| read_dynamic(s, tail_ratio));
-        let (data, admin, clients) = s.section("listen", |s| {
-            let admin = s.parsed("admin", socket).unwrap_or(Listen::ADMIN_DEFAULT);
-            (s.parsed("data", socket), admin, read_tls(s, "listen.tls", Callers::Anyone))
-        });
-        let (peer_key_file, peers) = s.section("peers", |s| {
-            (s.secret_file("key_file"), read_tls(s, "peers.tls", Callers::Certified))
-        });
-        let (admin_token_file, operators) = s.section("admin", |s| {
-            (s.secret_file("token_file"), read_tls(s, "admin.tls", Callers::MayBeCertified))
-        });
-        Raw {
-            mode: mode.unwrap_or(Mode::Dynamic),
-            node_id: s.section("node", |s| s.text("id")),
-            nodes: s.list("topology", read_node).into_iter().flatten().collect(),
-            selection: s
-                .choice("selection", &Selection::ALL, Selection::as_str)
-                .unwrap_or_default(),
-            hop_limit: HopLimit(s.whole("hop_limit", HopLimit::DEFAULT.0, 0..=HopLimit::MAX)),
-            rule,
-            adaptive,
-            tail_ratio,
-            hedge: s.section("hedge", read_hedge),
-            queue: s.section("queue", read_queue),
-            retries: s.section("retries", read_retries),
-            health: s.section("health", read_health),
-            functions: read_functions(s),
-            data,
-            admin,
-            handover: s.section("handover", |s| s.parsed("socket", unix_socket)),
-            gateway: s.parsed("gateway", authority),
-            // Zero is out of range, so it is what is left where the key is.
-            workers: NonZeroUsize::new(s.whole("workers", 0, 1..=WORKERS_MAX)),
-            limits: s.section("limits", read_limits),
-            timeouts: s.section("timeouts", read_timeouts),
-            peer_key_file,
-            tls: RawTls { clients, peers, operators },
-            admin_token_file,
-            interception: s.section("interception", read_interception),
-            header_case: s
-                .choice("header_case", &HeaderCase::ALL, HeaderCase::as_str)
-                .unwrap_or_default(),
-        }
-    })
+    read_document(document, read_all)
+}
+
+/// The JSON Schema of what [`read`] reads.
+pub(super) fn shape() -> serde_json::Value {
+    shape_of(|s| drop(read_all(s)))
+}
+
+fn read_all<'a>(s: &mut Section<'a>) -> Raw<'a> {
+    let mode = s.choice("architecture", &Mode::ALL, Mode::as_str);
+    let tail_ratio = s.section("tail_scheduler", read_tail_scheduler);
+    let (rule, adaptive, tail_ratio) = s.section("dynamic", |s| read_dynamic(s, tail_ratio));
+    let (data, admin, clients) = s.section("listen", |s| {
+        let admin = s.parsed("admin", socket).unwrap_or(Listen::ADMIN_DEFAULT);
+        (s.parsed("data", socket), admin, read_tls(s, "listen.tls", Callers::Anyone))
+    });
+    let (peer_key_file, peers) = s.section("peers", |s| {
+        (s.secret_file("key_file"), read_tls(s, "peers.tls", Callers::Certified))
+    });
+    let (admin_token_file, operators) = s.section("admin", |s| {
+        (s.secret_file("token_file"), read_tls(s, "admin.tls", Callers::MayBeCertified))
+    });
+    Raw {
+        mode: mode.unwrap_or(Mode::Dynamic),
+        node_id: s.section("node", |s| s.text("id")),
+        nodes: s.list("topology", read_node).into_iter().flatten().collect(),
+        selection: s.choice("selection", &Selection::ALL, Selection::as_str).unwrap_or_default(),
+        hop_limit: HopLimit(s.whole("hop_limit", HopLimit::DEFAULT.0, 0..=HopLimit::MAX)),
+        rule,
+        adaptive,
+        tail_ratio,
+        hedge: s.section("hedge", read_hedge),
+        queue: s.section("queue", read_queue),
+        retries: s.section("retries", read_retries),
+        health: s.section("health", read_health),
+        functions: read_functions(s),
+        data,
+        admin,
+        handover: s.section("handover", |s| s.parsed("socket", unix_socket)),
+        gateway: s.parsed("gateway", authority),
+        // Zero is out of range, so it is what is left where the key is.
+        workers: NonZeroUsize::new(s.whole("workers", 0, 1..=WORKERS_MAX)),
+        limits: s.section("limits", read_limits),
+        timeouts: s.section("timeouts", read_timeouts),
+        peer_key_file,
+        tls: RawTls { clients, peers, operators },
+        admin_token_file,
+        interception: s.section("interception", read_interception),
+        header_case: s
+            .choice("header_case", &HeaderCase::ALL, HeaderCase::as_str)
+            .unwrap_or_default(),
+    }
 }
 
 /// A node; what cannot be read is replaced, so that nodes keep their places in later problems.

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use serde_yaml::{Mapping, Value};
 
 use super::lines::{self, PROBLEMS_MAX};
+use super::shape::Shape;
 use crate::problem::Problem;
 
 /// Most characters of a value that a problem repeats.
@@ -38,6 +39,8 @@ pub(super) struct Section<'a> {
     values: Option<&'a Mapping>,
     known: Vec<&'static str>,
     problems: Vec<Problem>,
+    /// What may stand at each key, where that is asked for in place of what does.
+    shape: Option<Shape>,
 }
 
 /// What `read` makes of `document`, and every problem on the way.
@@ -50,9 +53,16 @@ pub(super) fn read_document<'a, T>(
     (read, outside.problems)
 }
 
+/// The JSON Schema of the mapping that `read` reads.
+pub(super) fn shape_of<T>(read: impl FnOnce(&mut Section<'static>) -> T) -> serde_json::Value {
+    let mut section = Section { shape: Some(Shape::default()), ..Section::new(String::new()) };
+    read(&mut section);
+    section.shape.unwrap_or_default().into_schema()
+}
+
 impl<'a> Section<'a> {
     fn new(path: String) -> Self {
-        Self { path, values: None, known: Vec::new(), problems: Vec::new() }
+        Self { path, values: None, known: Vec::new(), problems: Vec::new(), shape: None }
     }
 
     /// The mapping at `key`.
@@ -62,7 +72,9 @@ impl<'a> Section<'a> {
         read: impl FnOnce(&mut Section<'a>) -> T,
     ) -> T {
         let value = self.find(key);
-        self.nested(self.path_of(key), value, read)
+        let (made, shape) = self.nested_shape(self.path_of(key), value, read);
+        self.learn(|own| own.section(key, shape));
+        made
     }
 
     /// The list of mappings at `key`, each with its position.
@@ -72,6 +84,10 @@ impl<'a> Section<'a> {
         mut read: impl FnMut(&mut Section<'a>, usize) -> T,
     ) -> Vec<T> {
         let path = self.path_of(key);
+        if self.shape.is_some() {
+            let (_, shape) = self.nested_shape(path.clone(), None, |s| read(s, 0));
+            self.learn(|own| own.list(key, shape));
+        }
         let items = match self.find(key) {
             None => return Vec::new(),
             Some(Value::Sequence(items)) => items,
@@ -94,6 +110,12 @@ impl<'a> Section<'a> {
         mut read: impl FnMut(&mut Section<'a>, N) -> T,
     ) -> Vec<T> {
         let path = self.path_of(key);
+        if self.shape.is_some()
+            && let Ok(example) = parse("example")
+        {
+            let (_, shape) = self.nested_shape(path.clone(), None, |s| read(s, example));
+            self.learn(|own| own.named(key, shape));
+        }
         // Taken out, so that no name counts as an unknown key.
         let Some(values) = self.section(key, |s| s.values.take()) else { return Vec::new() };
         if values.len() > most {
@@ -116,6 +138,7 @@ impl<'a> Section<'a> {
 
     /// True or false.
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        self.learn(|shape| shape.flag(key, default));
         match self.find(key) {
             None => default,
             Some(Value::Bool(flag)) => *flag,
@@ -137,6 +160,7 @@ impl<'a> Section<'a> {
         default: f64,
         range: RangeInclusive<f64>,
     ) -> f64 {
+        self.learn(|shape| shape.number(key, default, &range));
         let Some(value) = self.find(key) else { return default };
         match value.as_f64() {
             Some(number) if range.contains(&number) => number,
@@ -153,6 +177,7 @@ impl<'a> Section<'a> {
     where
         N: Copy + PartialOrd + Display + TryFrom<u64>,
     {
+        self.learn(|shape| shape.whole(key, default, &range));
         let Some(value) = self.find(key) else { return default };
         let number = value.as_u64().and_then(|number| N::try_from(number).ok());
         match number.filter(|number| range.contains(number)) {
@@ -168,6 +193,7 @@ impl<'a> Section<'a> {
 
     /// Text.
     pub(super) fn text(&mut self, key: &'static str) -> Option<&'a str> {
+        self.learn(|shape| shape.text(key));
         let value = self.find(key)?;
         let text = value.as_str();
         if text.is_none() {
@@ -182,6 +208,7 @@ impl<'a> Section<'a> {
 
     /// Where a secret is kept; never repeated, since it may be the secret itself by mistake.
     pub(super) fn secret_file(&mut self, key: &'static str) -> Option<&'a str> {
+        self.learn(|shape| shape.text(key));
         let value = self.find(key)?;
         let path = value.as_str();
         if path.is_none() {
@@ -207,6 +234,7 @@ impl<'a> Section<'a> {
         all: &[T],
         name: impl Fn(T) -> &'static str,
     ) -> Option<T> {
+        self.learn(|shape| shape.choice(key, all.iter().map(|&one| name(one))));
         self.parsed(key, |text| {
             all.iter().copied().find(|&one| name(one) == text).ok_or_else(|| {
                 let names: Vec<&str> = all.iter().map(|&one| name(one)).collect();
@@ -221,6 +249,7 @@ impl<'a> Section<'a> {
 
     /// Notes a problem if nothing stands at `key`.
     pub(super) fn require(&mut self, key: &'static str, remedy: &str) {
+        self.learn(|shape| shape.require(key));
         if self.find(key).is_none() {
             self.note(key, "", Fault::new("is missing", remedy));
         }
@@ -249,13 +278,29 @@ impl<'a> Section<'a> {
         found.filter(|value| !value.is_null())
     }
 
+    fn learn(&mut self, learn: impl FnOnce(&mut Shape)) {
+        if let Some(shape) = &mut self.shape {
+            learn(shape);
+        }
+    }
+
     fn nested<T>(
         &mut self,
         path: String,
         value: Option<&'a Value>,
         read: impl FnOnce(&mut Section<'a>) -> T,
     ) -> T {
-        let mut section = Section::new(path);
+        self.nested_shape(path, value, read).0
+    }
+
+    fn nested_shape<T>(
+        &mut self,
+        path: String,
+        value: Option<&'a Value>,
+        read: impl FnOnce(&mut Section<'a>) -> T,
+    ) -> (T, Shape) {
+        let shape = self.shape.as_ref().map(|_| Shape::default());
+        let mut section = Section { shape, ..Section::new(path) };
         match value {
             None | Some(Value::Null) => {}
             Some(Value::Mapping(values)) => section.values = Some(values),
@@ -269,7 +314,7 @@ impl<'a> Section<'a> {
         let made = read(&mut section);
         section.refuse_the_rest();
         section.problems.into_iter().for_each(|problem| self.push(problem));
-        made
+        (made, section.shape.unwrap_or_default())
     }
 
     fn refuse_the_rest(&mut self) {

@@ -3,6 +3,7 @@
 mod bad;
 mod certificates;
 mod changes;
+mod dump;
 mod files;
 mod good;
 

@@ -256,6 +256,8 @@ pub(super) enum ChangeLine {
     /// In the order of [`ThresholdsPatch`].
     Thresholds([Option<f64>; 4]),
     Certificates,
+    /// Whether the node is taken out, or put back.
+    Drain(String, bool),
 }
 
 impl ChangeLine {
@@ -268,6 +270,7 @@ impl ChangeLine {
                 Self::Thresholds([soft_d2f, hard_d2f, soft_f2c, hard_f2c])
             }
             Change::Certificates => Self::Certificates,
+            Change::Drain(id, out) => Self::Drain(id.to_string(), *out),
         }
     }
 
@@ -280,6 +283,7 @@ impl ChangeLine {
                 Change::Thresholds(ThresholdsPatch { soft_d2f, hard_d2f, soft_f2c, hard_f2c })
             }
             Self::Certificates => Change::Certificates,
+            Self::Drain(id, out) => Change::Drain(id.into(), out),
         })
     }
 }

@@ -16,6 +16,7 @@ use rand_pcg::Pcg64;
 use crate::config::{Change, Snapshot};
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::Architecture;
+use crate::scheduling::prospects::Prospect;
 use crate::scheduling::queue::QueueRule;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Ticket};
 use crate::scheduling::view::{FunctionView, NodeView};
@@ -209,6 +210,7 @@ impl Core {
     pub fn follow(&mut self, change: &Change, next: &Snapshot) {
         self.note(|| Call::Follow { change: ChangeLine::of(change), generation: next.generation });
         self.scheduler.adopt(&next.site.topology);
+        self.scheduler.keep_drained(&next.site.topology, &next.drained);
         self.scheduler.keep_health(next.site.policy.health);
         self.scheduler.remember_functions(next.limits.functions);
     }
@@ -271,6 +273,16 @@ impl Core {
     /// See [`Scheduler::functions`]; it changes nothing.
     pub fn functions(&self) -> usize {
         self.scheduler.functions()
+    }
+
+    /// See [`Scheduler::prospects`]; it changes nothing.
+    pub fn prospects(
+        &self,
+        site: &Site,
+        function: Option<FunctionName>,
+        now: Time,
+    ) -> (Option<FunctionName>, Vec<Prospect>) {
+        self.scheduler.prospects(site, function, now)
     }
 
     /// See [`Scheduler::view_functions`]. Whoever looks also lets old samples go.

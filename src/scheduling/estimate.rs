@@ -54,6 +54,8 @@ pub struct NodeEstimate {
     pub(super) load: Load,
     /// Whether it is left alone, or was until it is tried; [`History`] knows more.
     paused: bool,
+    /// Whether an operator took it out.
+    pub(super) drained: bool,
     history: Box<History>,
 }
 
@@ -106,6 +108,7 @@ impl NodeEstimate {
             placing: 0,
             load: Load::default(),
             paused: false,
+            drained: false,
             history: Box::default(),
         }
     }
@@ -123,6 +126,11 @@ impl NodeEstimate {
     /// Whether the node is left alone for now.
     pub fn is_ejected(&self, now: Time) -> bool {
         self.paused && self.history.health.is_paused(now)
+    }
+
+    /// Whether nothing new is sent there: it is left alone for now, or somebody took it out.
+    pub(super) fn is_closed(&self, now: Time) -> bool {
+        self.drained || self.is_ejected(now)
     }
 
     pub(super) fn health(&self) -> &Health {

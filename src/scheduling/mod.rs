@@ -8,6 +8,7 @@
 mod absent;
 pub mod adaptive;
 mod deadline;
+mod drained;
 pub mod estimate;
 mod estimates;
 pub mod function;
@@ -20,6 +21,7 @@ mod load;
 mod placing;
 pub mod policy;
 mod predict;
+pub mod prospects;
 pub mod queue;
 pub mod retry;
 pub mod route;

@@ -71,7 +71,7 @@ impl<R: Rng> Scheduler<R> {
     /// Whether this node's own gateway is worth a try for `invocation`.
     pub(super) fn is_usable(&self, site: &Site, invocation: &Invocation<'_>, now: Time) -> bool {
         let slot = site.node().slot;
-        let down = self.estimate(slot).is_some_and(|e| e.is_ejected(now));
+        let down = self.estimate(slot).is_some_and(|e| e.is_closed(now));
         !down
             && !invocation.avoid.contains(&site.here)
             && !self.is_absent(invocation.function, slot, now)
@@ -94,7 +94,7 @@ impl<R: Rng> Scheduler<R> {
             |node, estimate| {
                 let slot = site.topology.node(node).slot;
                 !invocation.avoid.contains(&node)
-                    && !estimate.is_some_and(|e| e.is_ejected(now))
+                    && !estimate.is_some_and(|e| e.is_closed(now))
                     && !absent.is_some_and(|absent| absent.is_at(slot, now))
             },
             &mut self.rng,
@@ -143,7 +143,7 @@ impl<R: Rng> Scheduler<R> {
                     && node != site.here
                     && !invocation.path.contains(&node)
                     && !invocation.avoid.contains(&node)
-                    && !estimate.is_some_and(|e| e.is_ejected(now))
+                    && !estimate.is_some_and(|e| e.is_closed(now))
             },
             &mut self.rng,
         )

@@ -39,7 +39,7 @@ impl Gaps {
         self.last = self.last.max(now);
     }
 
-    fn slow_life_s(&self) -> f64 {
+    pub(super) fn slow_life_s(&self) -> f64 {
         (SLOW_LIFE_DECISIONS * self.mean_s).clamp(*SLOW_LIFE_S.start(), *SLOW_LIFE_S.end())
     }
 }
@@ -84,7 +84,7 @@ impl<R: Rng> Scheduler<R> {
             }
             let slot = site.topology.node(node).slot;
             let Some(estimate) = self.estimate(slot) else { continue };
-            if estimate.is_ejected(now) || self.is_absent(invocation.function, slot, now) {
+            if estimate.is_closed(now) || self.is_absent(invocation.function, slot, now) {
                 continue;
             }
             if let Some(takes_s) = outlook.completion_s(slot, estimate, false, least_s)

@@ -1,6 +1,7 @@
 //! The core as a whole; leaves are tested beside their code.
 
 mod deadline;
+mod drained;
 mod dynamic;
 mod fallback;
 mod fleet;

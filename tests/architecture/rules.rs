@@ -148,13 +148,14 @@ fn rank(module: &str) -> Option<u8> {
         "topology" => 1,
         "scheduling" => 2,
         "config" => 3,
-        "sim" | "clients" | "host_load" | "metrics" | "record" | "turns" => 4,
+        "sim" | "clients" | "host_load" | "logging" | "metrics" | "record" | "turns" => 4,
         "state" => 5,
         "proxy" => 6,
         "api" => 7,
         "app" => 8,
         "demo" | "simulate" | "fuzzing" => 9,
-        "main" | "lib" => 10,
+        "cli" => 10,
+        "main" | "lib" => 11,
         _ => return None,
     })
 }
@@ -165,6 +166,7 @@ fn may_import(from: &str, to: &str) -> bool {
             module,
             "clients"
                 | "host_load"
+                | "logging"
                 | "metrics"
                 | "record"
                 | "turns"

@@ -191,7 +191,7 @@ fn a_reload_without_body_follows_the_file() {
     refused.assert_refused(400, "configuration_refused", "boss");
     let problems = refused.json()["problems"].clone();
     assert_eq!(problems.as_array().unwrap().len(), 2, "{problems}");
-    assert_fields(&problems[0], &["fault", "key", "line", "remedy", "value"]);
+    assert_fields(&problems[0], &["column", "fault", "key", "line", "remedy", "value"]);
     assert_eq!(
         (&problems[0]["key"], &problems[0]["line"]),
         (&json!("topology[0].role"), &json!(4))

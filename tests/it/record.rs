@@ -112,12 +112,17 @@ impl Caller {
     }
 
     fn operate(&mut self, nodes: usize) {
-        let change = match self.rng.random_range(0..3) {
+        let change = match self.rng.random_range(0..4) {
             0 => Change::Text(configuration(
                 self.rng.random_range(3..=nodes),
                 ["weighted", "predictive"][self.rng.random_range(0..2)],
             )),
             1 => Change::Mode(Mode::ALL[self.rng.random_range(0..4)]),
+            // Three nodes are always there.
+            2 => Change::Drain(
+                format!("n{}", self.rng.random_range(0..3)).into(),
+                self.rng.random_bool(0.7),
+            ),
             _ => Change::Thresholds(ThresholdsPatch {
                 hard_d2f: Some(self.rng.random_range(2.0..3.0)),
                 ..ThresholdsPatch::default()

@@ -236,6 +236,17 @@ def managed(origin: Origin, manager: ServiceManager, **changes: object) -> Hopwi
     return Hopwise(config, manager.directory, start=False)
 
 
+def test_a_service_manager_that_watches_is_told_that_it_turns(
+    origin: Origin, manager: ServiceManager
+) -> None:
+    proxy = managed(origin, manager, workers=2)
+    process = manager.start("watched", "--config", str(proxy.file), watch_us=400_000)
+    assert manager.heard() == ["READY=1"]
+    assert [manager.heard() for _ in range(5)] == [["WATCHDOG=1"]] * 5
+    process.signal(signal.SIGTERM)
+    assert process.wait() == 0
+
+
 def test_a_service_manager_holds_the_sockets(origin: Origin, manager: ServiceManager) -> None:
     """While no process runs, clients wait; and it is told what goes on."""
     proxy = managed(origin, manager)

@@ -244,8 +244,8 @@ timeouts: 5
         text,
         &[
             (Some(1), "architecture", "did you mean dynamic"),
-            (Some(2), "node.name", "is not a key"),
             (Some(2), "node.id", "topology: cloud"),
+            (Some(2), "node.name", "is not a key"),
             (Some(4), "topology[0].zone", "is missing"),
             (Some(5), "topology[0].role", "did you mean cloud-controller"),
             (Some(8), "topology[0].offload.cpu_thresh", "from 0 to 1"),
@@ -398,8 +398,8 @@ fn garbled_files_are_refused_with_reasons_and_never_panic() {
 fn problems_are_listed_as_a_compiler_lists_them() {
     let problems = based("hop_limit: 9\nselection: x").unwrap_err();
     let listed = "\
-f.yaml:6: hop_limit = 9: is out of range; write a number from 0 to 8
-f.yaml:7: selection = x: is not known here; write weighted or predictive or least_request or peak_ewma or random
+f.yaml:6:1: hop_limit = 9: is out of range; write a number from 0 to 8
+f.yaml:7:1: selection = x: is not known here; write weighted or predictive or least_request or peak_ewma or random
 ";
     assert_eq!(render(&problems, "f.yaml"), listed);
     let nowhere = [Problem::new("node.id", "", "is missing", "write it")];

@@ -102,7 +102,9 @@ class ServiceManager:
         self.notifications.bind(self.path)
         self.notifications.settimeout(20)
 
-    def start(self, name: str, *arguments: str, names: str = "data:admin") -> Process:
+    def start(
+        self, name: str, *arguments: str, names: str = "data:admin", watch_us: int = 0
+    ) -> Process:
         # Numbers that are in nobody's way; the shell becomes the process, whose LISTEN_PID it knows.
         passed = [fcntl.fcntl(held, fcntl.F_DUPFD, 10) for held in self.sockets]
         moves = "".join(f"exec {3 + i}<&{number}; " for i, number in enumerate(passed))
@@ -112,6 +114,8 @@ class ServiceManager:
             "LISTEN_FDS": str(len(passed)),
             "LISTEN_FDNAMES": names,
         }
+        if watch_us:
+            environment["WATCHDOG_USEC"] = str(watch_us)
         script = moves + 'LISTEN_PID=$$ exec "$@"'
         command = ["bash", "-c", script, "bash", binary(), "run", *arguments]
         try:

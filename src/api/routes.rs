@@ -1,0 +1,118 @@
+//! From a request to its row of the table, if its caller may make that call.
+
+use std::fmt::Write as _;
+
+use http::header::ORIGIN;
+use http::{Method, StatusCode};
+
+use crate::proxy::admit::{Admitted, Caller};
+use crate::proxy::answer::Refused;
+use crate::proxy::client::Port;
+
+use super::{Access, Call, Ports, ROUTES, Route, Verb, invoke, wire};
+
+/// The call that a request makes, if its caller may.
+pub(super) fn permitted(admitted: &Admitted) -> Result<Call, Refused> {
+    let Admitted { request, snapshot, caller, .. } = admitted;
+    let route = find(request.uri().path(), request.method(), caller.client.port)?;
+    route.permit(caller, request.headers().contains_key(ORIGIN))?;
+    if route.call == Call::Schedule {
+        invoke::check_role(snapshot)?;
+    }
+    Ok(route.call)
+}
+
+/// The row of `path` and `method` on `port`. Paths are compared as they are, never normalised.
+pub(super) fn find(path: &str, method: &Method, port: Port) -> Result<Route, Refused> {
+    let served = || ROUTES.iter().filter(|route| route.serves(path) && route.is_on(port));
+    let Some(first) = served().next() else { return Err(not_found(path, port)) };
+    served().find(|route| route.verb.takes(method)).copied().ok_or_else(|| {
+        let allow = if served().count() > 1 { "GET, HEAD, POST" } else { first.verb.allow() };
+        let message = format!("{} does not take {method}; use {allow}", first.path);
+        let refused = Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+        Refused { allow: Some(allow), ..refused }
+    })
+}
+
+/// What stands in `path` after `start`, up to the next segment.
+pub(super) fn segment_after<'a>(path: &'a str, start: &str) -> &'a str {
+    path.strip_prefix(start).and_then(|rest| rest.split('/').next()).unwrap_or_default()
+}
+
+impl Route {
+    pub(super) fn is_on(&self, port: Port) -> bool {
+        self.ports == Ports::Both || port == Port::Admin
+    }
+
+    /// Whether `path` is this route's.
+    pub(super) fn serves(&self, path: &str) -> bool {
+        if !self.path.contains('{') {
+            return self.path == path;
+        }
+        let (mut wanted, mut shown) = (self.path.split('/'), path.split('/'));
+        loop {
+            match (wanted.next(), shown.next()) {
+                (None, None) => return true,
+                (Some(name), Some(segment)) if name.starts_with('{') && !segment.is_empty() => {}
+                (Some(name), Some(segment)) if name == segment => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether a caller may make this call; `from_page` is one who shows an `Origin`.
+    pub(super) fn permit(&self, caller: &Caller, from_page: bool) -> Result<(), Refused> {
+        let open = match self.access {
+            Access::Probe => true,
+            Access::Client => caller.client.port == Port::Data,
+            Access::Peer => caller.is_peer,
+            Access::Operator | Access::Change => false,
+        };
+        if !open && !caller.is_trusted {
+            let message = format!(
+                "{} answers callers on this host only; from elsewhere, show the admin token as \
+                 \"authorization: Bearer TOKEN\"",
+                self.path
+            );
+            return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
+        }
+        if self.access == Access::Change && from_page {
+            let message = format!(
+                "{} is not for web pages: the request has an Origin; send it without one, as curl \
+                 does",
+                self.path
+            );
+            return Err(Refused::new(StatusCode::FORBIDDEN, "cross_origin", message));
+        }
+        Ok(())
+    }
+}
+
+impl Verb {
+    pub(super) fn takes(self, method: &Method) -> bool {
+        match self {
+            Self::Get => matches!(*method, Method::GET | Method::HEAD),
+            Self::Post => *method == Method::POST,
+        }
+    }
+
+    const fn allow(self) -> &'static str {
+        match self {
+            Self::Get => "GET, HEAD",
+            Self::Post => "POST",
+        }
+    }
+}
+
+fn not_found(path: &str, port: Port) -> Refused {
+    let mut message = format!("there is no {} here; there are:", wire::shortened(path));
+    let mut told = "";
+    for route in ROUTES.iter().filter(|route| route.is_on(port)) {
+        if route.path != told {
+            // Writing to a String cannot fail.
+            let _ = write!(message, " {}", route.path);
+        }
+        told = route.path;
+    }
+    Refused::new(StatusCode::NOT_FOUND, "not_found", message)
+}

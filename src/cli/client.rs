@@ -1,0 +1,190 @@
+//! A small HTTP client for the calls that subcommands make.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Most bytes of an answer.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+const TOKEN_VARIABLE: &str = "HOPWISE_ADMIN_TOKEN";
+
+/// Why there is no answer, or none that helps.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    /// Nobody answers there.
+    #[error(
+        "nobody answers at {address}: {fault}; start hopwise there, or say where it is by {option}"
+    )]
+    Unreachable { address: String, fault: String, option: &'static str },
+    /// It does not let this caller.
+    #[error(
+        "{address} does not allow that: {message}; show the admin token by --token-file or \
+         {TOKEN_VARIABLE}"
+    )]
+    Forbidden { address: String, message: String },
+    /// It answered, and said no.
+    #[error("{address} answered {status}: {message}")]
+    Refused { address: String, status: StatusCode, message: String },
+}
+
+impl Failed {
+    /// What the process ends with.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused { .. } => 1,
+            Self::Unreachable { .. } => 3,
+            Self::Forbidden { .. } => 4,
+        }
+    }
+}
+
+/// The sidecar that is asked.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Admin {
+    /// The admin port of the sidecar; plain HTTP.
+    #[arg(
+        long = "admin",
+        value_name = "HOST:PORT",
+        env = "HOPWISE_ADMIN",
+        default_value = "127.0.0.1:31114"
+    )]
+    pub(super) address: String,
+    /// A file with the admin token, for a sidecar on another host; without it HOPWISE_ADMIN_TOKEN counts.
+    #[arg(long, value_name = "FILE", env = "HOPWISE_ADMIN_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// How long an answer may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    within: u64,
+}
+
+/// A server, and what is shown to it.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    /// `host:port`.
+    pub(super) address: String,
+    /// How to name another, for those who find nobody there.
+    pub(super) option: &'static str,
+    pub(super) fields: HeaderMap,
+    pub(super) within: Duration,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) fields: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Admin {
+    /// The client for it.
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
+        let mut fields = HeaderMap::new();
+        if let Some(token) = token(self.token_file.as_ref())? {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
+                .context("the admin token has characters that no token has")?;
+            value.set_sensitive(true);
+            fields.insert(AUTHORIZATION, value);
+        }
+        Ok(Client {
+            address: self.address.trim_start_matches("http://").trim_end_matches('/').to_owned(),
+            option: "--admin or HOPWISE_ADMIN",
+            fields,
+            within: Duration::from_secs(self.within),
+        })
+    }
+}
+
+/// The admin token, if there is one: from `file`, or from the environment.
+pub(super) fn token(file: Option<&PathBuf>) -> anyhow::Result<Option<String>> {
+    match file {
+        Some(file) => std::fs::read_to_string(file)
+            .with_context(|| format!("--token-file: cannot read {}", file.display()))
+            .map(Some),
+        None => Ok(std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty())),
+    }
+}
+
+impl Client {
+    /// The document that a call answers, which must succeed.
+    pub(super) async fn json(
+        &self,
+        method: Method,
+        target: &str,
+        body: &str,
+    ) -> anyhow::Result<Value> {
+        let answer = self.call(method, target, Bytes::copy_from_slice(body.as_bytes())).await?;
+        let document: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if answer.status.is_success() {
+            return Ok(document);
+        }
+        Err(self.refused(answer.status, &document).into())
+    }
+
+    /// The error of an answer that is none of success.
+    pub(super) fn refused(&self, status: StatusCode, document: &Value) -> Failed {
+        let message = document["message"].as_str().unwrap_or("no hopwise answers like that");
+        let (address, message) = (self.address.clone(), super::output::plain(message));
+        match status {
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
+                Failed::Forbidden { address, message }
+            }
+            _ => Failed::Refused { address, status, message },
+        }
+    }
+
+    /// What a call answers, whatever it is.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Answer> {
+        let unreachable = |fault: String| Failed::Unreachable {
+            address: self.address.clone(),
+            fault,
+            option: self.option,
+        };
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = target.parse().with_context(|| format!("{target} is no path"))?;
+        *request.headers_mut() = self.fields.clone();
+        let host = HeaderValue::try_from(&self.address);
+        let host = host.with_context(|| format!("{}: is no HOST:PORT", self.address))?;
+        request.headers_mut().insert(HOST, host);
+        match timeout(self.within, exchange(&self.address, request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(fault)) => Err(unreachable(fault).into()),
+            Err(_) => Err(unreachable(format!("no answer within {:?}", self.within)).into()),
+        }
+    }
+}
+
+async fn exchange(address: &str, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await;
+    let (head, body) =
+        response.map_err(|error| format!("{error}; is it plain HTTP?"))?.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes();
+    connection.abort();
+    Ok(Answer { status: head.status, fields: head.headers, body })
+}
+
+/// Runs `future` on this thread.
+pub(super) fn wait_for<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}

@@ -1,0 +1,172 @@
+"""The subcommands that ask and steer a sidecar that runs, and those that print what is known without."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from origin import Origin
+from support.hopwise import REPOSITORY, Config, Hopwise, binary, single_node
+from support.wait import free_port
+
+CONFIGURATIONS = sorted((REPOSITORY / "config").glob("*.yaml"))
+
+
+def hopwise(*arguments: str, code: int = 0, **environment: str) -> str:
+    """What a command prints, whose exit code must be `code`."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("HOPWISE_")}
+    done = subprocess.run(
+        [binary(), *arguments], capture_output=True, text=True, timeout=60, env={**bare, **environment}
+    )
+    assert done.returncode == code, f"{done.returncode}: {done.stdout}{done.stderr}"
+    assert "\x1b" not in done.stdout, "colours where nobody sees them"
+    return done.stdout if code == 0 else done.stdout + done.stderr
+
+
+@pytest.fixture
+def node(origin: Origin, start_hopwise: Callable[..., Hopwise]) -> Hopwise:
+    return start_hopwise(single_node(origin.address, role="cloud-controller"))
+
+
+@pytest.fixture
+def ask(node: Hopwise) -> Callable[..., str]:
+    def asked(*arguments: str, **options: Any) -> str:
+        return hopwise(*arguments, HOPWISE_ADMIN="%s:%d" % node.admin, **options)
+
+    return asked
+
+
+def test_mode_thresholds_and_reload(node: Hopwise, ask: Callable[..., str]) -> None:
+    assert ask("mode") == "decentralized\n"
+    assert "mode federated" in ask("mode", "federated")
+    assert json.loads(ask("mode", "--json"))["mode"] == "federated"
+    assert "is no architecture" in ask("mode", "anarchic", code=1)
+    assert "soft_d2f  1.2" in ask("thresholds", "--soft-d2f", "1.2")
+    assert json.loads(ask("thresholds", "--json"))["thresholds"]["soft_d2f"] == 1.2
+    assert "nothing was changed" in ask("thresholds", "--soft-d2f", "9", code=1)
+    assert "mode: federated -> decentralized" in ask("reload")
+    assert node.json("GET", "/configuration")["mode"] == "decentralized"
+
+
+def test_status_and_top(ask: Callable[..., str]) -> None:
+    text = ask("status")
+    assert text.startswith("edge1 LIVE (cloud-controller, zone edge-A)") and "edge1*" in text
+    document = json.loads(ask("status", "--json"))
+    assert document["clusters"]["nodes"][0]["health"] == "healthy"
+    assert ask("top", "--looks", "2", "--interval", "1").count("edge1 LIVE") == 2
+    assert json.loads(ask("top", "--looks", "1", "--json"))["server"]["node"] == "edge1"
+
+
+def test_drain_and_health(node: Hopwise, ask: Callable[..., str]) -> None:
+    assert ask("health") == "ready\n"
+    assert "failed" in ask("health", "--fail")
+    assert "/healthcheck/ok" in ask("health", code=1)
+    assert "ok" in ask("health", "--ok", "--wait", "0") and ask("health", "--json")
+    assert ask("drain", "edge1") == "edge1 is drained\n"
+    assert "draining" in ask("status")
+    assert ask("drain", "edge1", "--undo") == "edge1 is back\n"
+    assert "no node nobody" in ask("drain", "nobody", code=1)
+    assert "is no name" in ask("drain", "a/b", code=1)
+    assert "DRAINING" in ask("drain")
+    assert "another node" in ask("health", code=1)
+
+
+def test_explain(node: Hopwise) -> None:
+    at = ("--at", "%s:%d" % node.data)
+    text = hopwise("explain", "echo", *at)
+    assert text.startswith("200 OK") and "edge1" in text and "decentralized" in text
+    document = json.loads(hopwise("explain", "echo", "--data", "hello", "--json", *at))
+    assert document["status"] == 200 and document["told"]["node"] == "edge1"
+    assert "hello" in document["body"]
+
+
+def test_who_is_not_there_and_who_may_not(node: Hopwise, tmp_path: Path) -> None:
+    nobody = f"127.0.0.2:{free_port('127.0.0.2')}"
+    for command in (["status"], ["health"], ["reload"], ["drain", "a"], ["top"]):
+        said = hopwise(*command, "--admin", nobody, code=3)
+        assert nobody in said and "--admin or HOPWISE_ADMIN" in said
+    assert "--at or HOPWISE_DATA" in hopwise("explain", "f", "--at", nobody, code=3)
+    # The option counts before the environment.
+    hopwise("health", "--admin", "%s:%d" % node.admin, HOPWISE_ADMIN=nobody)
+    hopwise("health", HOPWISE_ADMIN=nobody, code=3)
+    assert "--token-file" in hopwise("status", "--token-file", str(tmp_path / "no"), code=1)
+    hopwise("status", "--nonsense", code=2)
+    hopwise("health", "--fail", "--ok", code=2)
+    assert "Exit codes" in hopwise("--help") and "HOPWISE_ADMIN" in hopwise("status", "--help")
+
+
+def test_the_environment_names_the_configuration(origin: Origin, tmp_path: Path) -> None:
+    config = single_node(origin.address)
+    file = tmp_path / "hopwise.yaml"
+    file.write_text(yaml.safe_dump(config))
+    assert "good; node edge1" in hopwise("check", HOPWISE_CONFIG=str(file))
+    assert "no.yaml" in hopwise("check", "--config", "no.yaml", HOPWISE_CONFIG=str(file), code=1)
+    assert "/etc/hopwise/hopwise.yaml" in hopwise("check", "--help")
+
+
+def test_check_tells_all_problems_with_line_and_column(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("hop_limit: 99\ntopology:\n  - {id: a, role: x, zone: z, address: 1.2.3.4}\n")
+    said = hopwise("check", "--config", str(file), code=1)
+    assert f"{file}:1:1: hop_limit = 99" in said and f"{file}:3:13: topology[0].role" in said
+    document = json.loads(hopwise("check", "--config", str(file), "--json", code=1))
+    places = {problem["key"]: (problem["line"], problem["column"]) for problem in document["problems"]}
+    assert places["hop_limit"] == (1, 1) and places["topology[0].role"] == (3, 13)
+    assert document["good"] is False
+
+
+def mutations(config: Config) -> dict[str, Config]:
+    """What `check` refuses, and a schema can see."""
+    node = config["topology"][0]
+    return {
+        "unknown key": {**config, "colour": "red"},
+        "unknown mode": {**config, "architecture": "anarchic"},
+        "out of range": {**config, "hop_limit": 9},
+        "wrong type": {**config, "timeouts": {"connect_ms": "long"}},
+        "no section": {**config, "limits": 3},
+        "no role": {**config, "topology": [{k: v for k, v in node.items() if k != "role"}]},
+        "unknown key in a node": {**config, "topology": [{**node, "gpu": True}]},
+        "unknown key of a function": {**config, "functions": {"f": {"retries": 1}}},
+        "no topology": {k: v for k, v in config.items() if k != "topology"},
+    }
+
+
+def test_the_schema_takes_what_check_takes() -> None:
+    schema = json.loads(hopwise("config", "schema"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert len(CONFIGURATIONS) >= 3
+    for file in CONFIGURATIONS:
+        config = yaml.safe_load(file.read_text())
+        validator.validate(config)
+        validator.validate(json.loads(hopwise("config", "dump", "--config", str(file), "--json")))
+    for name, bad in mutations(yaml.safe_load((REPOSITORY / "config/example.yaml").read_text())).items():
+        assert not validator.is_valid(bad), name
+
+
+def test_configurations_are_printed(node: Hopwise, ask: Callable[..., str], tmp_path: Path) -> None:
+    file = tmp_path / "default.yaml"
+    file.write_text(hopwise("config", "default"))
+    hopwise("check", "--config", str(file))
+    dumped = yaml.safe_load(hopwise("config", "dump", "--config", str(node.file)))
+    ask("mode", "federated")
+    live = yaml.safe_load(ask("config", "dump", "--live"))
+    assert live == {**dumped, "architecture": "federated"}
+
+
+def test_what_is_known_without_a_sidecar(tmp_path: Path) -> None:
+    assert json.loads(hopwise("version", "--json"))["version"] in hopwise("version")
+    for shell in ("bash", "zsh", "fish"):
+        assert "explain" in hopwise("completions", shell)
+    script = tmp_path / "hopwise.bash"
+    script.write_text(hopwise("completions", "bash"))
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    assert ".TH hopwise" in hopwise("man")
+    hopwise("man", "--out", str(tmp_path))
+    assert (tmp_path / "hopwise-explain.1").read_text().startswith(".ie")
