@@ -12,7 +12,7 @@ use rand::{Rng, RngExt};
 
 use super::route::{Outcome, Ticket};
 use super::{Scheduler, Time};
-use crate::topology::{NodeIndex, Slot, Topology};
+use crate::topology::Slot;
 
 /// When nodes are left alone; see [`super::health`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -303,7 +303,7 @@ impl Health {
     }
 
     /// Notes that the node may be gone; whether that is news.
-    fn raise_doubt(&mut self) -> bool {
+    pub(super) fn raise_doubt(&mut self) -> bool {
         let news = self.pause.is_none() && self.doubt == Doubt::None;
         if news {
             self.doubt = Doubt::Raised;
@@ -311,11 +311,13 @@ impl Health {
         news
     }
 
-    fn is_doubted(&self) -> bool {
+    /// Whether it is to be found out if the node is there.
+    pub(super) fn is_doubted(&self) -> bool {
         self.doubt == Doubt::Raised
     }
 
-    fn begin_probe(&mut self, now: Time) -> bool {
+    /// Begins a probe if one is due; whether one was.
+    pub(super) fn begin_probe(&mut self, now: Time) -> bool {
         if self.is_doubted() {
             self.doubt = if self.pause.is_none() { Doubt::Probed(now) } else { Doubt::None };
         }
@@ -327,7 +329,7 @@ impl Health {
     }
 
     /// Ends the probe begun at `started` of a node that was doubted; whether it was one.
-    fn settle_doubt(&mut self, started: Time) -> bool {
+    pub(super) fn settle_doubt(&mut self, started: Time) -> bool {
         let own = self.doubt == Doubt::Probed(started);
         if own {
             self.doubt = Doubt::None;
@@ -335,7 +337,16 @@ impl Health {
         own
     }
 
-    fn end_probe(&mut self, started: Time) -> bool {
+    /// Takes in what a probe found while the node was left alone.
+    pub(super) fn learn_probe(&mut self, found: bool, rule: &HealthRule, jitter: f64, now: Time) {
+        match &mut self.pause {
+            Some(pause) if found => pause.awaits_probe = false,
+            _ => self.leave_alone(Cause::Lost, true, rule, jitter, now),
+        }
+    }
+
+    /// Ends the probe begun at `started` of a node that is left alone; whether it was one.
+    pub(super) fn end_probe(&mut self, started: Time) -> bool {
         let Some(pause) = &mut self.pause else { return false };
         let own = pause.trial == Some(started);
         if own {
@@ -389,7 +400,7 @@ impl<R: Rng> Scheduler<R> {
         self.lose_slot(ticket.slot, ticket.started, awaits_probe, now);
     }
 
-    fn lose_slot(&mut self, slot: Slot, started: Time, awaits_probe: bool, now: Time) {
+    pub(super) fn lose_slot(&mut self, slot: Slot, started: Time, awaits_probe: bool, now: Time) {
         let rule = self.health;
         let jitter = self.rng.random();
         let Some(estimate) = self.estimate_mut(slot) else { return };
@@ -402,63 +413,5 @@ impl<R: Rng> Scheduler<R> {
         let failing = |cause| cause == Some(Cause::Failing);
         let ejected = self.estimates.known().filter(|e| failing(e.health().cause())).count();
         (ejected + 1) as f64 <= self.health.ejected_share_max * f64::from(self.members)
-    }
-
-    /// Whether the owner of `slot` is left alone at `now`.
-    pub fn is_left_alone(&self, slot: Slot, now: Time) -> bool {
-        self.estimate(slot).is_some_and(|estimate| estimate.is_ejected(now))
-    }
-
-    /// Notes that the owner of `slot` may be gone, since it ended a connection.
-    pub fn doubt(&mut self, slot: Slot) {
-        let probes = self.health.probes;
-        let Some(estimate) = self.estimate_mut(slot).filter(|_| probes) else { return };
-        self.awaits_probes |= estimate.health_mut().raise_doubt();
-    }
-
-    /// Whether there are nodes that wait to be found by a probe.
-    pub fn awaits_probes(&self) -> bool {
-        self.awaits_probes
-    }
-
-    /// A lost or doubted node that should be probed now, if there is one; to be told of in [`Self::probed`].
-    pub fn next_probe(&mut self, topology: &Topology, now: Time) -> Option<NodeIndex> {
-        if !self.awaits_probes {
-            return None;
-        }
-        self.awaits_probes = false;
-        for (node, &index) in topology.nodes().iter().zip(topology.everyone()) {
-            let Some(estimate) = self.estimate(node.slot) else { continue };
-            if estimate.awaits_probe() || estimate.health().is_doubted() {
-                self.awaits_probes = true;
-                let estimate = self.estimate_mut(node.slot)?;
-                if estimate.health_mut().begin_probe(now) {
-                    return Some(index);
-                }
-            }
-        }
-        None
-    }
-
-    /// Learns what came of a probe of the owner of `slot` that was begun at `started`. One that is
-    /// there is tried by an invocation, since its gateway may not be.
-    pub fn probed(&mut self, slot: Slot, found: bool, started: Time, now: Time) {
-        let rule = self.health;
-        let Some(estimate) = self.estimate_mut(slot) else { return };
-        if estimate.health_mut().settle_doubt(started) {
-            if !found {
-                self.lose_slot(slot, started, true, now);
-            }
-            return;
-        }
-        let jitter = self.rng.random();
-        let Some(estimate) = self.estimate_mut(slot) else { return };
-        if estimate.health_mut().end_probe(started) {
-            let health = estimate.health_mut();
-            match &mut health.pause {
-                Some(pause) if found => pause.awaits_probe = false,
-                _ => health.leave_alone(Cause::Lost, true, &rule, jitter, now),
-            }
-        }
     }
 }

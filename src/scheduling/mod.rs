@@ -21,6 +21,7 @@ mod load;
 mod placing;
 pub mod policy;
 mod predict;
+mod probing;
 pub mod prospects;
 pub mod queue;
 pub mod retry;
