@@ -1,5 +1,7 @@
 //! The admin port's own calls, under the names that Envoy gave them where it has them.
 
+use std::sync::Arc;
+
 use http::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -14,6 +16,7 @@ use crate::state::{Order, State};
 
 use super::body::read_request;
 use super::clusters::clusters;
+use super::dashboard;
 use super::manage::refused_change;
 use super::openapi;
 use super::routes::segment_after;
@@ -22,6 +25,8 @@ use super::wire;
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {
+    Page,
+    Events,
     Openapi,
     ServerInfo,
     ConfigDump,
@@ -39,9 +44,11 @@ pub(super) enum Ask {
 type Answer = Result<Response<ResponseBody>, Refused>;
 
 /// The answer to `ask`.
-pub(super) async fn answer(ask: Ask, state: &State, admitted: Admitted) -> Answer {
+pub(super) async fn answer(ask: Ask, state: &Arc<State>, admitted: Admitted) -> Answer {
     let (snapshot, uri) = (&admitted.snapshot, admitted.request.uri().clone());
     match ask {
+        Ask::Page => Ok(dashboard::page()),
+        Ask::Events => Ok(dashboard::events(state)),
         Ask::Openapi => Ok(openapi::document()),
         Ask::ServerInfo => Ok(server_info(state, snapshot)),
         Ask::ConfigDump => Ok(config_dump(snapshot)),

@@ -6,14 +6,16 @@ use serde::Serialize;
 use crate::config::Snapshot;
 use crate::proxy::answer::{Refused, json};
 use crate::proxy::response_body::ResponseBody;
+use crate::scheduling::FunctionName;
 use crate::scheduling::health::Cause;
 use crate::scheduling::prospects::Prospect;
 use crate::state::State;
 
 use super::wire::function_in_query;
 
+/// What `/clusters` answers.
 #[derive(Serialize)]
-struct ClustersDocument<'a> {
+pub(super) struct ClustersDocument<'a> {
     node: &'a str,
     generation: u64,
     /// The function that is predicted; null before any was called.
@@ -54,7 +56,15 @@ pub(super) fn clusters(
     snapshot: &Snapshot,
     query: Option<&str>,
 ) -> Result<Response<ResponseBody>, Refused> {
-    let function = function_in_query(query)?;
+    Ok(json(StatusCode::OK, &document(state, snapshot, function_in_query(query)?)))
+}
+
+/// Every node, with predictions of `function`, or of the one called last.
+pub(super) fn document<'a>(
+    state: &State,
+    snapshot: &'a Snapshot,
+    function: Option<FunctionName>,
+) -> ClustersDocument<'a> {
     let in_flight_here = state.in_flight(snapshot);
     let now = state.now();
     let (function, prospects) = state.scheduler().prospects(&snapshot.site, function, now);
@@ -63,13 +73,12 @@ pub(super) fn clusters(
         let here = (prospect.node == site.here).then_some(in_flight_here);
         Row::new(snapshot, prospect, here, function.is_some())
     };
-    let document = ClustersDocument {
+    ClustersDocument {
         node: site.node().id.as_str(),
         generation: snapshot.generation,
         function: function.map(|name| name.to_string()),
         nodes: prospects.iter().map(row).collect(),
-    };
-    Ok(json(StatusCode::OK, &document))
+    }
 }
 
 impl<'a> Row<'a> {

@@ -41,12 +41,26 @@ pub(super) fn load(state: &State, snapshot: &Snapshot) -> Response<ResponseBody>
 ///
 /// Bounded by `limits.functions` and the topology.
 pub(super) fn arch_metrics(state: &State, snapshot: &Snapshot) -> Response<ResponseBody> {
+    measured(state, snapshot, usize::MAX, |document| json(StatusCode::OK, document))
+}
+
+/// What `tell` makes of what is measured of the nodes, and of the `functions_max` busiest functions.
+pub(super) fn measured<T>(
+    state: &State,
+    snapshot: &Snapshot,
+    functions_max: usize,
+    tell: impl FnOnce(&MetricsDocument<'_>) -> T,
+) -> T {
     let site = &snapshot.site;
     let now = state.now();
-    let (functions, nodes) = {
+    let (mut functions, nodes) = {
         let mut scheduler = state.scheduler();
         (scheduler.view_functions(now), scheduler.view_nodes(site, now))
     };
+    if functions.len() > functions_max {
+        functions.sort_unstable_by(|a, b| b.rate.total_cmp(&a.rate));
+        functions.truncate(functions_max);
+    }
     let here = site.node().id.as_str();
     let in_flight_here = state.in_flight(snapshot);
     let node =
@@ -56,7 +70,7 @@ pub(super) fn arch_metrics(state: &State, snapshot: &Snapshot) -> Response<Respo
         functions: functions.iter().map(|f| (f.name.as_str(), FunctionDocument::new(f))).collect(),
         nodes: nodes.iter().map(|view| (view.id.as_str(), node(view))).collect(),
     };
-    json(StatusCode::OK, &document)
+    tell(&document)
 }
 
 /// `GET /durations`: recent response times.

@@ -7,6 +7,7 @@ mod admin;
 mod body;
 mod changes;
 mod clusters;
+mod dashboard;
 mod documents;
 mod invoke;
 mod manage;
@@ -49,6 +50,9 @@ const ROUTES: &[Route] = &[
     route("/live", Verb::Get, Ports::Admin, Access::Probe, Call::Live),
     route("/ready", Verb::Get, Ports::Admin, Access::Probe, Call::Ready),
     route("/healthz", Verb::Get, Ports::Admin, Access::Probe, Call::Ready),
+    // The page itself shows nothing of this sidecar: a browser cannot show a token with its first call.
+    route("/", Verb::Get, Ports::Admin, Access::Probe, Call::Admin(Ask::Page)),
+    operator("/events", Verb::Get, Ask::Events),
     operator("/openapi.json", Verb::Get, Ask::Openapi),
     operator("/server_info", Verb::Get, Ask::ServerInfo),
     operator("/config_dump", Verb::Get, Ask::ConfigDump),
@@ -100,7 +104,7 @@ enum Access {
     Peer,
     /// Callers on this host, and those who show the admin token.
     Operator,
-    /// Like [`Self::Operator`], and never a page in somebody's browser.
+    /// Like [`Self::Operator`], and never a page in somebody's browser, but for our own.
     Change,
 }
 

@@ -1,9 +1,11 @@
 //! From a request to its row of the table, if its caller may make that call.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
-use http::header::ORIGIN;
-use http::{Method, StatusCode};
+use http::header::{HOST, ORIGIN};
+use http::uri::Authority;
+use http::{Method, Request, StatusCode};
 
 use crate::proxy::admit::{Admitted, Caller};
 use crate::proxy::answer::Refused;
@@ -15,7 +17,8 @@ use super::{Access, Call, Ports, ROUTES, Route, Verb, invoke, wire};
 pub(super) fn permitted(admitted: &Admitted) -> Result<Call, Refused> {
     let Admitted { request, snapshot, caller, .. } = admitted;
     let route = find(request.uri().path(), request.method(), caller.client.port)?;
-    route.permit(caller, request.headers().contains_key(ORIGIN))?;
+    let from_page = request.headers().contains_key(ORIGIN) && !is_own_page(request, caller);
+    route.permit(caller, from_page)?;
     if route.call == Call::Schedule {
         invoke::check_role(snapshot)?;
     }
@@ -32,6 +35,23 @@ pub(super) fn find(path: &str, method: &Method, port: Port) -> Result<Route, Ref
         let refused = Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
         Refused { allow: Some(allow), ..refused }
     })
+}
+
+/// Whether the page that makes a call came from this admin port.
+///
+/// A page elsewhere can be called by a name that its owner lets point here, so that it seems to come
+/// from where it calls. A caller on this host, who shows no token, therefore has to use a name that
+/// nobody else can give: an address, or `localhost`.
+fn is_own_page<B>(request: &Request<B>, caller: &Caller) -> bool {
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let host = text(HOST).or(request.uri().authority().map(Authority::as_str));
+    let origin = text(ORIGIN).and_then(|origin| origin.split_once("://"));
+    let (Some(host), Some((_, origin))) = (host, origin) else { return false };
+    let Ok(authority) = origin.parse::<Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let is_ours = name == "localhost" || name.parse::<IpAddr>().is_ok();
+    let is_near = caller.client.address.ip().to_canonical().is_loopback();
+    caller.client.port == Port::Admin && origin == host && (is_ours || !is_near)
 }
 
 /// What stands in `path` after `start`, up to the next segment.

@@ -1,10 +1,14 @@
 //! Response bodies as they stream through: their ends set free what they held.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::client_io::InProgress;
 use super::headers::remove_internal_fields;
@@ -22,6 +26,20 @@ pub enum ResponseBody {
     Upstream(Box<Streamed>),
     /// One that has none, as upstream sent it.
     Ended(Incoming),
+    /// One of our own that goes on for as long as there is something to tell.
+    Told(Box<Told>),
+}
+
+/// A body with a new part at each tick.
+pub struct Told {
+    ticks: Interval,
+    tell: Box<dyn FnMut() -> Option<Bytes>>,
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Told").finish_non_exhaustive()
+    }
 }
 
 /// A streaming body, with what its end sets free.
@@ -39,6 +57,14 @@ impl ResponseBody {
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self::Full((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// A body that consists of what `tell` answers, asked now and every `period` until it has nothing
+    /// to tell, or nobody reads it any more.
+    pub fn told(period: Duration, tell: impl FnMut() -> Option<Bytes> + 'static) -> Self {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self::Told(Box::new(Told { ticks, tell: Box::new(tell) }))
     }
 
     /// The body of an upstream answer; `lease` and `pending` end with it.
@@ -117,6 +143,10 @@ impl Body for ResponseBody {
         match &mut *self {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Ended(_) => Poll::Ready(None),
+            Self::Told(told) => {
+                ready!(told.ticks.poll_tick(cx));
+                Poll::Ready((told.tell)().map(|part| Ok(Frame::data(part))))
+            }
             Self::Upstream(streamed) => {
                 let polled = Pin::new(&mut streamed.incoming).poll_frame(cx);
                 streamed.watched.note_part(polled.is_ready());
@@ -140,6 +170,7 @@ impl Body for ResponseBody {
             Self::Full(bytes) => bytes.is_none(),
             Self::Upstream(streamed) => streamed.incoming.is_end_stream(),
             Self::Ended(_) => true,
+            Self::Told(_) => false,
         }
     }
 
@@ -150,6 +181,7 @@ impl Body for ResponseBody {
             }
             Self::Upstream(streamed) => streamed.incoming.size_hint(),
             Self::Ended(incoming) => incoming.size_hint(),
+            Self::Told(_) => SizeHint::default(),
         }
     }
 }
