@@ -295,7 +295,7 @@ mod tests {
     fn an_unknown_path_is_answered_with_those_there_are() {
         for (path, port) in [
             ("/metrics", Port::Data),
-            ("/", Port::Admin),
+            ("/", Port::Data),
             ("", Port::Admin),
             ("/load/", Port::Admin),
             ("/Load", Port::Admin),

@@ -16,8 +16,8 @@ from support.cluster import IDS, Cluster
 from support.hopwise import Hopwise, single_node
 from support.wait import eventually
 
-# These end the process under test; they have tests of their own here.
-ENDS = "drain_listeners|quitquitquit"
+# Two end the process under test and have tests of their own here; the third never ends.
+ENDS = "drain_listeners|quitquitquit|events"
 
 # What no document can say: callers on this host need no token, a deadline may have passed, nobody may
 # be there to run it, a soft threshold is at most the hard one, and a query stands in for a body.

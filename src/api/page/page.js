@@ -1,5 +1,6 @@
 "use strict";
 const KEPT = 300; // events of a second each
+const SHOWN = 60; // the fewest that charts have room for
 const ARCHITECTURES = ["centralized", "federated", "decentralized"];
 const $ = (id) => document.getElementById(id);
 const past = []; // events, oldest first
@@ -36,7 +37,7 @@ function rows(id, cells) {
 function drawMap(event) {
   const zones = [...new Set(event.clusters.nodes.map((n) => n.zone))];
   const stack = zones.map((zone) => event.clusters.nodes.filter((n) => n.zone === zone));
-  const width = 900, column = width / zones.length, step = 62;
+  const width = 900, column = width / zones.length, step = 66;
   const height = 34 + step * Math.max(...stack.map((nodes) => nodes.length));
   const box = Math.min(column - 24, 200), at = new Map(), parts = [];
   stack.forEach((nodes, i) => {
@@ -54,10 +55,10 @@ function drawMap(event) {
   for (const n of event.clusters.nodes) {
     const [x, y] = at.get(n.id), left = x - box / 2;
     const busy = Math.min(1, (n.in_flight ?? 0) / (n.cores || 4));
-    parts.push(svg("rect", { class: `node ${n.health}`, x: left, y: y - 20, width: box, height: 42, rx: 6 }));
+    parts.push(svg("rect", { class: `node ${n.health}`, x: left, y: y - 20, width: box, height: 48, rx: 6 }));
     parts.push(text(left + 8, y - 3, n.id + (n.self ? " (this node)" : "")));
-    parts.push(svg("rect", { class: "busy", x: left + 8, y: y + 4, width: (box - 16) * busy, height: 4 }));
-    parts.push(text(left + 8, y + 19, `${n.in_flight ?? "?"} in flight, ${n.health}`, { class: "dim" }));
+    parts.push(svg("rect", { class: "busy", x: left + 8, y: y + 3, width: (box - 16) * busy, height: 4 }));
+    parts.push(text(left + 8, y + 22, `${n.in_flight ?? "?"} in flight, ${n.health}`, { class: "dim" }));
   }
   picture("map", width, height, "Nodes by zone; the table below says the same", parts);
   rows("nodes", event.clusters.nodes.map((n) => {
@@ -72,12 +73,14 @@ function drawLines(id, label, lines, levels, unit) {
   const width = 460, height = 190, left = 44, bottom = 22;
   const values = past.flatMap((event) => lines.map((line) => line.of(event))).filter((v) => v != null);
   const top = Math.max(...values, ...levels.map((level) => level.at), 1e-9) * 1.1;
-  const x = (i) => left + (width - left - 6) * (KEPT - past.length + i) / (KEPT - 1);
+  const x = (i) => left + (width - left - 6) * (span() - past.length + i) / (span() - 1);
   const y = (value) => (height - bottom) - (height - bottom - 8) * value / top;
   const parts = axes(width, height, left, bottom, top, unit);
   for (const level of levels) {
     parts.push(svg("line", { class: "threshold", x1: left, x2: width, y1: y(level.at), y2: y(level.at) }));
-    parts.push(text(width - 4, y(level.at) - 3, level.name, { "text-anchor": "end", class: "dim" }));
+    // Those of one pair lie near those of the other.
+    const [where, anchor] = level.name.endsWith("f2c") ? [width - 4, "end"] : [left + 4, "start"];
+    parts.push(text(where, y(level.at) - 3, level.name, { "text-anchor": anchor, class: "dim" }));
   }
   for (const line of lines) {
     let pen = "M";
@@ -96,13 +99,14 @@ function drawLines(id, label, lines, levels, unit) {
   const now = lines.map((line) => [line.name, line.of(last)]).filter(([, value]) => value != null);
   picture(id, width, height, `${label}. Now: ${now.map(([n, v]) => `${n} ${v.toFixed(2)}`).join(", ") || "nothing yet"}`, parts);
 }
+const span = () => Math.max(SHOWN, past.length);
 function axes(width, height, left, bottom, top, unit) {
   const floor = height - bottom;
   return [
     svg("line", { class: "axis", x1: left, x2: width, y1: floor, y2: floor }),
-    text(left - 4, 14, top.toPrecision(2), { "text-anchor": "end", class: "dim" }),
+    text(left - 4, 14, top < 100 ? top.toPrecision(2) : top.toFixed(0), { "text-anchor": "end", class: "dim" }),
     text(left - 4, floor, "0", { "text-anchor": "end", class: "dim" }),
-    text(left, height - 6, `${unit}; the last ${KEPT / 60} minutes`, { class: "dim" }),
+    text(left, height - 6, `${unit}; the last ${span()} s`, { class: "dim" }),
   ];
 }
 function marks(parts, x, floor) {
@@ -115,7 +119,7 @@ const color = (architecture) => `var(--${architecture})`;
 
 function drawShares() {
   const width = 460, height = 190, left = 44, bottom = 22, floor = height - bottom;
-  const x = (i) => left + (width - left - 6) * (KEPT - past.length + i) / (KEPT - 1);
+  const x = (i) => left + (width - left - 6) * (span() - past.length + i) / (span() - 1);
   const parts = axes(width, height, left, bottom, 1, "share of invocations");
   const base = past.map(() => 0);
   for (const architecture of ARCHITECTURES) {
@@ -154,7 +158,7 @@ const times = (seconds) => (seconds == null ? null : seconds * 1e3);
 
 function drawHeat(event) {
   const ids = event.clusters.nodes.map((n) => n.id).slice(0, 40);
-  const left = 90, cell = 5, step = 5, columns = KEPT / step, line = 20, width = left + columns * cell * 1.5;
+  const left = 100, columns = 60, cell = 6, step = span() / columns, line = 20, width = left + columns * cell;
   const height = ids.length * line + 4, parts = [];
   const known = past.flatMap((e) => ids.map((id) => e.metrics.nodes[id]?.p95_s)).filter((v) => v > 0);
   const low = Math.min(...known), high = Math.max(...known);
@@ -162,15 +166,15 @@ function drawHeat(event) {
   ids.forEach((id, row) => {
     parts.push(text(0, row * line + 14, id));
     for (let c = 0; c < columns; c++) {
-      const e = past[past.length - (columns - c) * step];
+      const e = past[Math.floor(past.length - (columns - c) * step)];
       const p95 = e?.metrics.nodes[id]?.p95_s;
       if (p95 == null) continue;
-      parts.push(svg("rect", { x: left + c * cell * 1.5, y: row * line, width: cell * 1.5, height: line - 2,
+      parts.push(svg("rect", { x: left + c * cell, y: row * line, width: cell, height: line - 2,
         fill: `hsl(${210 - 210 * heat(p95)} 75% 50%)` }, svg("title", {}, `${id}: P95 ${ms(p95)} ms`)));
     }
   });
   picture("heat", width, height, "P95 of each node over time; the table of nodes has those of now", parts);
-  $("heat-scale").textContent = known.length ? `blue ${ms(low)} ms, red ${ms(high)} ms; logarithmic, the last ${KEPT / 60} minutes` : "nothing ran yet";
+  $("heat-scale").textContent = known.length ? `blue ${ms(low)} ms, red ${ms(high)} ms; logarithmic, the last ${span()} s` : "nothing ran yet";
 }
 
 function drawDecisions(list) {
