@@ -1,5 +1,6 @@
 //! The composition root: sockets, threads, timers, drain.
 
+mod descriptors;
 mod handover;
 mod pulse;
 pub mod serve;

@@ -11,6 +11,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::descriptors::raise_limit;
 use super::handover::{Handover, Predecessor};
 use super::service_manager;
 use super::sockets::Sockets;
@@ -46,6 +47,7 @@ enum End {
 
 /// Runs a sidecar until it is told to end, or another process has taken over.
 pub fn serve(options: Options) -> anyhow::Result<ExitCode> {
+    raise_limit(options.snapshot.limits.connections);
     let held = Sockets::from_service_manager(&options.snapshot.listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(options, held))

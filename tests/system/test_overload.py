@@ -192,6 +192,19 @@ def test_without_descriptors_clients_are_refused_and_served_again_later(
     assert refused_for(hopwise, "no_descriptors") >= 1
 
 
+def test_the_limit_of_descriptors_is_raised_as_far_as_it_may_be(
+    origin: Origin, start_hopwise: StartHopwise
+) -> None:
+    few = ("prlimit", "--nofile=256:2048")
+    hopwise = start_hopwise(single_node(origin.address), wrapper=few)
+    assert resource.prlimit(hopwise.process.pid, resource.RLIMIT_NOFILE) == (2048, 2048)
+    told = hopwise.output()
+    assert "limits.connections" in told
+    assert "2048" in told
+    with held(hopwise, 300):
+        assert hopwise.call("GET", ECHO).status == 200
+
+
 def list_descriptors(pid: int) -> list[str]:
     return os.listdir(f"/proc/{pid}/fd")
 
