@@ -75,6 +75,7 @@ impl State {
     pub fn new(snapshot: Snapshot, source: Option<PathBuf>, rng: Pcg64) -> Self {
         let scheduler = Core::new(&snapshot, cores(), rng);
         let turns = Turns::new(cores(), snapshot.limits.functions);
+        let metrics = Metrics::new(snapshot.limits.metric_names);
         Self {
             clock: Clock::start(),
             current: ArcSwap::from_pointee(snapshot),
@@ -84,7 +85,7 @@ impl State {
             writing: Mutex::new(()),
             source,
             draining: AtomicBool::new(false),
-            metrics: Metrics::new(),
+            metrics,
             host_load: HostLoad::default(),
         }
     }
@@ -178,16 +179,19 @@ impl State {
     }
 
     /// Learns from how a step ended, and from what the node asked said of itself, or the node that
-    /// ran it where that is another.
+    /// ran it where that is another. A `status` of 0 is none.
     pub fn record(
         &self,
         ticket: Ticket,
         outcome: Outcome,
         report: Option<LoadReport>,
         ran: Option<(Slot, LoadReport)>,
+        status: u16,
     ) {
         self.metrics.count_outcome(outcome);
         let now = self.now();
+        let topology = || Arc::clone(&self.current.load().site.topology);
+        self.metrics.nodes.record(topology, &ticket, outcome, status, now);
         self.scheduler().record_placed(ticket, outcome, report, ran, now);
     }
 
@@ -270,6 +274,7 @@ impl State {
         self.scheduler().follow(change, &next);
         self.current.store(Arc::clone(&next));
         self.turns.follow(&next.site.policy.queue, self.now());
+        self.metrics.follow(&next.site.topology, next.limits.metric_names);
         self.metrics.config_reloads.inc();
         self.metrics.config_last_reload_successful.set(1);
         self.metrics.config_generation.set(i64::try_from(next.generation).unwrap_or(i64::MAX));

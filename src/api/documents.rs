@@ -255,6 +255,7 @@ struct LimitsDocument {
     in_flight: usize,
     client_share: f64,
     functions: usize,
+    metric_names: usize,
     idle_connections: usize,
 }
 
@@ -268,6 +269,7 @@ impl LimitsDocument {
             in_flight: limits.in_flight,
             client_share: limits.client_share,
             functions: limits.functions.get(),
+            metric_names: limits.metric_names,
             idle_connections: limits.idle_connections,
         }
     }

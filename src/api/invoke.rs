@@ -1,5 +1,6 @@
 //! `/entry` and `/schedule`: an invocation as a JSON document, and its answer as another.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -105,6 +106,7 @@ async fn invoke(
     let head = function_head(head, &asked);
     let mut call = call(&asked, &snapshot, caller, stage, deadline);
     call.keep_time();
+    call.begin(&context.state);
     let deadline = call.deadline;
     let body = match asked.payload {
         Payload::Empty => RequestBody::empty(),
@@ -149,6 +151,7 @@ fn call(
         deadline,
         // What the document says is read from the report.
         wants_report: true,
+        invoked: RefCell::default(),
     }
 }
 

@@ -8,6 +8,7 @@ mod changes;
 mod documents;
 mod invoke;
 mod manage;
+mod metrics;
 mod wire;
 
 use std::convert::Infallible;
@@ -168,7 +169,7 @@ async fn answer(
         Call::Configuration => Ok(manage::configuration(&admitted.snapshot)),
         Call::Reload => manage::reload(state, admitted).await,
         Call::UpdateThreshold => manage::update_threshold(state, admitted).await,
-        Call::Metrics => Ok(manage::metrics(state, &admitted.snapshot)),
+        Call::Metrics => Ok(metrics::metrics(state, &admitted)),
         Call::Live => Ok(manage::live()),
         Call::Ready => manage::ready(state),
     }

@@ -146,6 +146,8 @@ pub struct Limits {
     pub peer_requests: u32,
     /// Most of them that wait for a connection at once.
     pub peer_connects: u32,
+    /// Most functions, and most nodes, that have metrics by their names.
+    pub metric_names: usize,
 }
 
 /// Bounds on every wait.
@@ -334,6 +336,7 @@ impl Limits {
         idle_connections: 256,
         peer_requests: 1024,
         peer_connects: 128,
+        metric_names: 256,
     };
 }
 

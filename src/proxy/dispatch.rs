@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 use crate::config::Snapshot;
+use crate::metrics::Invoked;
 use crate::scheduling::FunctionName;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::retry::Again;
@@ -30,6 +31,7 @@ use super::pending::{Pending, is_good};
 use super::report::Report;
 use super::request_body::{RequestBody, drain};
 use super::response_body::ResponseBody;
+use super::timing::{self, Timing};
 use super::tunnel;
 use super::upstream::{Answered, Outbound, QUEUE_FULL, Upstreams};
 use super::watch::{Watch, Watched};
@@ -61,9 +63,22 @@ pub(crate) struct Call {
     pub(crate) architecture: Option<Architecture>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) wants_report: bool,
+    /// What is timed of it for metrics, if it came in here, until its answer takes that over.
+    pub(crate) invoked: RefCell<Option<Invoked>>,
 }
 
 impl Call {
+    /// Begins to time it, if it is a client's. To be called before it is invoked, once.
+    pub(crate) fn begin(&mut self, state: &State) {
+        if self.stage == Stage::Entry {
+            let mut invoked = state.metrics.functions.begin(self.function, state.now());
+            if self.asynchronous {
+                invoked.discard_time();
+            }
+            *self.invoked.get_mut() = Some(invoked);
+        }
+    }
+
     /// Gives an invocation that has come in without a deadline that of its function, or of all.
     pub(crate) fn keep_time(&mut self) {
         if self.deadline.is_none() && self.stage == Stage::Entry && !self.asynchronous {
@@ -120,6 +135,7 @@ fn call_of(
         architecture: None,
         deadline: None,
         wants_report: caller.wants_report,
+        invoked: RefCell::default(),
         snapshot,
     });
     if let Some(peer) = caller.peer {
@@ -135,6 +151,7 @@ fn call_of(
         call.deadline = peer.deadline.and_then(|left| Instant::now().checked_add(left));
     }
     call.keep_time();
+    call.begin(&context.state);
     call
 }
 
@@ -177,7 +194,9 @@ pub(crate) async fn invoke(
     if internal && call.stage == Stage::Entry {
         context.state.metrics.stripped.inc();
     }
-    match (Placing { context, call, passed_here }).run(outbound, &mut upgrade).await {
+    let mut timing = Timing::of(&context.state, &call.invoked, &outbound.head.headers);
+    let response = match (Placing { context, call, passed_here }).run(outbound, &mut upgrade).await
+    {
         Ok(response) => response,
         Err(refused) => {
             let full = refused.error == QUEUE_FULL && call.stage != Stage::Entry;
@@ -189,7 +208,8 @@ pub(crate) async fn invoke(
             }
             response
         }
-    }
+    };
+    timing.answered(response)
 }
 
 /// An invocation on its way, from one attempt to the next.
@@ -304,6 +324,7 @@ impl Placing<'_> {
             wanted.then_some(report)
         };
         pending.note(&answered.response);
+        timing::hear(&self.context.state, &self.call.invoked, &pending, &answered.response);
         let refusal = answered.response.headers().get(peer::REFUSAL).filter(|_| !local).cloned();
         if refusal.as_ref().is_some_and(|refusal| refusal == DEADLINE_PASSED) {
             // It came too late there, which is no fault of that node.

@@ -81,9 +81,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut answer = ready!(this.future.poll(cx));
-        if let (Some(request), Ok(response)) = (this.request.take(), &mut answer) {
+        if let (Some(mut request), Ok(response)) = (this.request.take(), &mut answer) {
+            request.status = response.status().as_u16();
             let state = request.state();
-            state.metrics.count_answer(response.status().as_u16());
+            state.metrics.count_answer(request.status);
             if state.is_draining() {
                 make_last(response, *this.version);
             }

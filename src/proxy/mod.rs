@@ -36,6 +36,7 @@ mod saved;
 pub mod signature;
 mod split;
 mod sweep;
+mod timing;
 mod tls;
 mod tunnel;
 mod upstream;

@@ -18,7 +18,7 @@ use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::queue::QueueRule;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Ticket};
-use crate::scheduling::view::{FunctionView, NodeView};
+use crate::scheduling::view::{FunctionGlance, FunctionView, NodeGlance, NodeView};
 use crate::scheduling::{FunctionName, Scheduler, Site, Time};
 use crate::topology::{NodeIndex, Slot};
 
@@ -260,6 +260,16 @@ impl Core {
     /// See [`Scheduler::functions`]; it changes nothing.
     pub fn functions(&self) -> usize {
         self.scheduler.functions()
+    }
+
+    /// See [`Scheduler::peek_function`]; it changes nothing.
+    pub fn peek_function(&self, name: FunctionName) -> Option<FunctionGlance> {
+        self.scheduler.peek_function(name)
+    }
+
+    /// See [`Scheduler::peek_node`]; it changes nothing.
+    pub fn peek_node(&self, slot: Slot, now: Time) -> Option<NodeGlance> {
+        self.scheduler.peek_node(slot, now)
     }
 
     /// See [`Scheduler::view_functions`]. Whoever looks also lets old samples go.

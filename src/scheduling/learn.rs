@@ -146,6 +146,7 @@ impl<R: Rng> Scheduler<R> {
                 [Architecture::Decentralized, Architecture::Federated][usize::from(federated)];
             let incumbent = record.incumbent.filter(|a| possible[a.index()]).unwrap_or(first);
             let choice = self.adaptive.choose(rule, possible, incumbent, service_s);
+            record.switches += u64::from(choice.in_place != incumbent);
             record.incumbent = Some(choice.in_place);
             choice.now
         } else {
