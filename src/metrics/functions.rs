@@ -126,7 +126,15 @@ impl Functions {
         if let Some(own) = &own {
             own.started.inc();
         }
-        Invoked { function, own, begun: now, timed: true, exemplar: None }
+        Invoked {
+            function,
+            own,
+            begun: now,
+            timed: true,
+            first_byte: None,
+            execution: None,
+            exemplar: None,
+        }
     }
 
     /// Those with a place of their own, in the order of their names, and then all others.
@@ -181,6 +189,8 @@ pub struct Invoked {
     begun: Time,
     /// Whether its times say something of the function.
     timed: bool,
+    first_byte: Option<Duration>,
+    execution: Option<Duration>,
     exemplar: Option<Exemplar>,
 }
 
@@ -201,18 +211,10 @@ impl Invoked {
         self.exemplar = Some(exemplar);
     }
 
-    /// Notes the head of its answer, and what the function said that it took.
-    pub fn hear(&self, functions: &Functions, heard: Option<Time>, execution: Option<Duration>) {
-        if !self.timed {
-            return;
-        }
-        let to = self.own.as_ref().unwrap_or(&functions.others);
-        if let Some(heard) = heard {
-            to.first_byte.record(heard.since(self.begun));
-        }
-        if let Some(execution) = execution {
-            to.execution.record(execution);
-        }
+    /// Notes when the head of its answer came, and what the function said that it took.
+    pub fn hear(&mut self, heard: Option<Time>, execution: Option<Duration>) {
+        self.first_byte = heard.map(|heard| heard.since(self.begun));
+        self.execution = execution;
     }
 
     /// Notes that it has ended with this status. A `good` answer gives its function a place.
@@ -230,6 +232,8 @@ impl Invoked {
         if self.timed {
             let took = now.since(self.begun);
             to.total.record(took);
+            self.first_byte.iter().for_each(|took| to.first_byte.record(*took));
+            self.execution.iter().for_each(|took| to.execution.record(*took));
             if let Some(exemplar) = self.exemplar.take() {
                 to.total.exemplify(took, exemplar, now_s);
             }

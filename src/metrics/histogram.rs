@@ -142,7 +142,7 @@ impl Histogram {
             zero: self.native[0].load(Relaxed),
             native,
             classic: self.classic.iter().map(|count| count.load(Relaxed)).collect(),
-            sum_s: self.sum_nanos.load(Relaxed) as f64 * 1e-9,
+            sum_s: self.sum_nanos.load(Relaxed) as f64 / 1e9,
             exemplars: exemplars.iter().map(|(index, kept)| (*index, kept.clone())).collect(),
         }
     }

@@ -66,8 +66,8 @@ fn functions_are_rendered_under_our_names_and_those_of_openfaas() {
     let now = Time::from_secs_f64(1.0);
     let echo = FunctionName::new("echo").unwrap();
     for (name, status) in [("echo", 200), ("echo", 502), ("made-up", 404)] {
-        let invoked = metrics.functions.begin(FunctionName::new(name).unwrap(), now);
-        invoked.hear(&metrics.functions, Some(now), Some(Duration::from_millis(3)));
+        let mut invoked = metrics.functions.begin(FunctionName::new(name).unwrap(), now);
+        invoked.hear(Some(now), Some(Duration::from_millis(3)));
         invoked.end(&metrics.functions, status, status == 200, now + Duration::from_millis(30));
     }
     let _running = metrics.functions.begin(echo, now);
@@ -94,4 +94,36 @@ fn functions_are_rendered_under_our_names_and_those_of_openfaas() {
             "hopwise_function_architecture_switches_total{function_name=\"echo\"} 2",
         ],
     );
+}
+
+/// Words of `text` that look like names of metrics, without what a histogram adds to them.
+fn named_in(text: &str) -> std::collections::BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let starts = ["hopwise_", "http_server_", "http_client_", "faas_", "gateway_function"];
+    let words = text.split(|c| !is_part(c));
+    let names = words.filter(|word| starts.iter().any(|start| word.starts_with(start)));
+    let plain = |name: &str| {
+        let of_histogram = ["_bucket", "_sum", "_count"];
+        let base = of_histogram.iter().find_map(|suffix| name.strip_suffix(suffix));
+        base.unwrap_or(name).to_owned()
+    };
+    names.map(plain).collect()
+}
+
+#[test]
+fn what_is_written_of_metrics_names_those_there_are() {
+    let families = Metrics::new(0).gather(&Shown::default());
+    let exposed: std::collections::BTreeSet<String> =
+        families.iter().map(|family| format!("{}{}", family.name, family.suffix())).collect();
+    let told = named_in(include_str!("../../config/prometheus/README.md"));
+    assert_eq!(told, exposed, "config/prometheus/README.md");
+    for (file, text) in [
+        ("alerts.yaml", include_str!("../../config/prometheus/alerts.yaml")),
+        ("hopwise.json", include_str!("../../config/grafana/hopwise.json")),
+    ] {
+        let named = named_in(text);
+        assert!(named.len() > 5, "{file} names {named:?}");
+        let unknown: Vec<_> = named.difference(&exposed).collect();
+        assert!(unknown.is_empty(), "{file} names {unknown:?}, which is not exposed");
+    }
 }

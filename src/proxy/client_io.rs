@@ -47,16 +47,16 @@ impl Drop for Connection {
 #[derive(Debug)]
 pub(crate) struct InProgress {
     connection: Arc<Connection>,
-    begun: Instant,
+    begun: Option<Instant>,
     /// Of its answer, or 0 as long as there is none.
     pub(super) status: u16,
 }
 
 impl InProgress {
-    pub(super) fn begin(connection: &Arc<Connection>) -> Self {
+    pub(super) fn begin(connection: &Arc<Connection>, timed: bool) -> Self {
         connection.watched.begin_call();
         connection.connected.begin();
-        Self { connection: Arc::clone(connection), begun: Instant::now(), status: 0 }
+        Self { connection: Arc::clone(connection), begun: timed.then(Instant::now), status: 0 }
     }
 
     pub(super) fn state(&self) -> &State {
@@ -68,8 +68,10 @@ impl Drop for InProgress {
     fn drop(&mut self) {
         self.connection.watched.end_call();
         self.connection.connected.end();
-        if self.status > 0 {
-            self.state().metrics.time_request(self.status, self.begun.elapsed());
+        if let Some(begun) = self.begun
+            && self.status > 0
+        {
+            self.state().metrics.time_request(self.status, begun.elapsed());
         }
     }
 }

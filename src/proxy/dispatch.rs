@@ -324,7 +324,7 @@ impl Placing<'_> {
             wanted.then_some(report)
         };
         pending.note(&answered.response);
-        timing::hear(&self.context.state, &self.call.invoked, &pending, &answered.response);
+        timing::hear(&self.call.invoked, &pending, &answered.response);
         let refusal = answered.response.headers().get(peer::REFUSAL).filter(|_| !local).cloned();
         if refusal.as_ref().is_some_and(|refusal| refusal == DEADLINE_PASSED) {
             // It came too late there, which is no fault of that node.

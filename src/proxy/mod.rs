@@ -80,7 +80,10 @@ where
     let context = Rc::clone(context);
     ServiceBuilder::new()
         // Counts every answer, whoever gives it; while draining, makes it its connection's last.
-        .layer(Measure { connection: Arc::clone(&client.connection) })
+        .layer(Measure {
+            connection: Arc::clone(&client.connection),
+            timed: client.port == client::Port::Data,
+        })
         // Refuses what must not go on; finds out who calls, and for what.
         .layer(Admit { state: Arc::clone(state), client })
         // Answers our own paths.

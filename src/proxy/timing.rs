@@ -83,12 +83,7 @@ impl Drop for Timed {
 }
 
 /// Takes what the head of an answer says of `invoked`.
-pub(super) fn hear<B>(
-    state: &State,
-    invoked: &RefCell<Option<Invoked>>,
-    pending: &Pending,
-    answer: &Response<B>,
-) {
+pub(super) fn hear<B>(invoked: &RefCell<Option<Invoked>>, pending: &Pending, answer: &Response<B>) {
     let Some(invoked) = &mut *invoked.borrow_mut() else { return };
     if !pending.ticket().is_some_and(Ticket::is_timed) {
         invoked.discard_time();
@@ -99,7 +94,7 @@ pub(super) fn hear<B>(
     let execution = headers.get(DURATION_SECONDS).and_then(|value| value.to_str().ok());
     let execution = execution.and_then(|text| text.parse().ok());
     let execution = execution.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
-    invoked.hear(&state.metrics.functions, heard, execution);
+    invoked.hear(heard, execution);
     if invoked.wants_exemplar()
         && let Some(id) = headers.get(CALL_ID).and_then(|value| value.to_str().ok())
         && (1..=CALL_ID_MAX).contains(&id.len())
