@@ -11,6 +11,7 @@ use rand_pcg::Pcg64;
 
 use crate::clients::Clients;
 use crate::config::{Change, Digest, Snapshot};
+use crate::decisions::{Decisions, Explained};
 use crate::host_load::HostLoad;
 use crate::metrics::{Metrics, StepKind};
 use crate::problem::Problem;
@@ -36,6 +37,8 @@ pub struct State {
     writing: Mutex<()>,
     source: Option<PathBuf>,
     draining: AtomicBool,
+    /// The last decisions.
+    pub decisions: Decisions,
     /// Counters and gauges.
     pub metrics: Metrics,
     /// The load of this host.
@@ -75,6 +78,7 @@ impl State {
     pub fn new(snapshot: Snapshot, source: Option<PathBuf>, rng: Pcg64) -> Self {
         let scheduler = Core::new(&snapshot, cores(), rng);
         let turns = Turns::new(cores(), snapshot.limits.functions);
+        let decisions = Decisions::new(snapshot.limits.decisions);
         let metrics = Metrics::new(snapshot.limits.metric_names);
         Self {
             clock: Clock::start(),
@@ -85,6 +89,7 @@ impl State {
             writing: Mutex::new(()),
             source,
             draining: AtomicBool::new(false),
+            decisions,
             metrics,
             host_load: HostLoad::default(),
         }
@@ -119,6 +124,33 @@ impl State {
         let decision = self.scheduler().decide(snapshot, invocation, cpu_share, now);
         self.count(&decision);
         decision
+    }
+
+    /// The same, with what the decision went by, where somebody asks or one is to be kept.
+    pub fn decide_and_explain(
+        &self,
+        snapshot: &Snapshot,
+        invocation: &Invocation<'_>,
+        asked: bool,
+    ) -> (Decision, Option<Arc<Explained>>) {
+        let now = self.now();
+        let kept = self.decisions.wants(now);
+        let cpu_share = self.host_load.cpu_share();
+        if !asked && !kept {
+            let decision = self.scheduler().decide(snapshot, invocation, cpu_share, now);
+            self.count(&decision);
+            return (decision, None);
+        }
+        let (decision, explanation) =
+            self.scheduler().decide_explained(snapshot, invocation, cpu_share, now);
+        self.count(&decision);
+        let explained = explanation.map(|explanation| {
+            Arc::new(Explained::new(&snapshot.site, invocation, &decision, explanation))
+        });
+        if let Some(explained) = &explained {
+            self.decisions.keep(Arc::clone(explained));
+        }
+        (decision, explained)
     }
 
     /// After how long an invocation of `function` that comes in now takes long, if that matters.
@@ -274,6 +306,7 @@ impl State {
         self.scheduler().follow(change, &next);
         self.current.store(Arc::clone(&next));
         self.turns.follow(&next.site.policy.queue, self.now());
+        self.decisions.bound(next.limits.decisions);
         self.metrics.follow(&next.site.topology, next.limits.metric_names);
         self.metrics.config_reloads.inc();
         self.metrics.config_last_reload_successful.set(1);

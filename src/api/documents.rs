@@ -256,6 +256,7 @@ struct LimitsDocument {
     client_share: f64,
     functions: usize,
     metric_names: usize,
+    decisions: usize,
     idle_connections: usize,
 }
 
@@ -270,6 +271,7 @@ impl LimitsDocument {
             client_share: limits.client_share,
             functions: limits.functions.get(),
             metric_names: limits.metric_names,
+            decisions: limits.decisions,
             idle_connections: limits.idle_connections,
         }
     }

@@ -51,7 +51,8 @@ static PASSED_BACK: [HeaderName; 4] = [
 ];
 
 /// Fields by which peers learn where it ran.
-static REPORT: [HeaderName; 4] = [peer::NODE, peer::HOP, peer::ARCHITECTURE, peer::LOAD];
+static REPORT: [HeaderName; 5] =
+    [peer::NODE, peer::HOP, peer::ARCHITECTURE, peer::LOAD, peer::DECISION];
 
 /// `POST /entry`: a client's invocation comes in here.
 pub(super) async fn entry(
@@ -135,7 +136,7 @@ fn call(
     stage: Stage,
     deadline: Option<Instant>,
 ) -> Call {
-    let Caller { client, peer, .. } = caller;
+    let Caller { client, peer, wants_decision, .. } = caller;
     let (hop, architecture) = peer.as_ref().map_or((0, None), |peer| (peer.hop, peer.architecture));
     let (via, path) = peer.map_or_else(Default::default, |peer| (peer.via, peer.path));
     Call {
@@ -151,6 +152,8 @@ fn call(
         deadline,
         // What the document says is read from the report.
         wants_report: true,
+        wants_decision,
+        explained: RefCell::default(),
         invoked: RefCell::default(),
     }
 }
@@ -214,8 +217,8 @@ fn with_body(status: StatusCode) -> StatusCode {
 fn pass_back(from: &HeaderMap, to: &mut HeaderMap, wants_report: bool) {
     let report = REPORT.iter().filter(|_| wants_report);
     for name in PASSED_BACK.iter().chain(report) {
-        if let Some(value) = from.get(name) {
-            to.insert(name, value.clone());
+        for value in from.get_all(name) {
+            to.append(name, value.clone());
         }
     }
 }

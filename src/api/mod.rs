@@ -5,6 +5,7 @@
 
 mod body;
 mod changes;
+mod decisions;
 mod documents;
 mod invoke;
 mod manage;
@@ -31,12 +32,13 @@ use crate::proxy::request_body::drain;
 use crate::proxy::response_body::ResponseBody;
 
 /// Every call we answer, in one table.
-const ROUTES: [Route; 12] = [
+const ROUTES: [Route; 13] = [
     route("/entry", Verb::Post, Ports::Both, Access::Client, Call::Entry),
     route("/schedule", Verb::Post, Ports::Both, Access::Peer, Call::Schedule),
     route("/load", Verb::Get, Ports::Both, Access::Operator, Call::Load),
     route("/arch_metrics", Verb::Get, Ports::Both, Access::Operator, Call::ArchMetrics),
     route("/durations", Verb::Get, Ports::Both, Access::Operator, Call::Durations),
+    route("/decisions", Verb::Get, Ports::Both, Access::Operator, Call::Decisions),
     route("/configuration", Verb::Get, Ports::Both, Access::Operator, Call::Configuration),
     route("/reload", Verb::Post, Ports::Both, Access::Change, Call::Reload),
     route("/update_threshold", Verb::Post, Ports::Both, Access::Change, Call::UpdateThreshold),
@@ -94,6 +96,7 @@ enum Call {
     Load,
     ArchMetrics,
     Durations,
+    Decisions,
     Configuration,
     Reload,
     UpdateThreshold,
@@ -166,6 +169,7 @@ async fn answer(
         Call::Load => Ok(manage::load(state, &admitted.snapshot)),
         Call::ArchMetrics => Ok(manage::arch_metrics(state, &admitted.snapshot)),
         Call::Durations => manage::durations(state, admitted.request.uri().query()),
+        Call::Decisions => decisions::decisions(state, admitted.request.uri().query()),
         Call::Configuration => Ok(manage::configuration(&admitted.snapshot)),
         Call::Reload => manage::reload(state, admitted).await,
         Call::UpdateThreshold => manage::update_threshold(state, admitted).await,
@@ -299,6 +303,7 @@ mod tests {
             ("/load", Data, false, false, Some("forbidden")),
             ("/arch_metrics", Data, false, false, Some("forbidden")),
             ("/durations", Data, false, false, Some("forbidden")),
+            ("/decisions", Data, false, false, Some("forbidden")),
             ("/configuration", Admin, false, false, Some("forbidden")),
             ("/reload", Data, true, false, None),
             ("/reload", Data, true, true, Some("cross_origin")),
@@ -311,8 +316,14 @@ mod tests {
         ] {
             let route = find(path, port).unwrap();
             let client = Client::stranger(port);
-            let caller =
-                Caller { client, peer: None, is_peer: false, is_trusted, wants_report: false };
+            let caller = Caller {
+                client,
+                peer: None,
+                is_peer: false,
+                is_trusted,
+                wants_report: false,
+                wants_decision: false,
+            };
             let refused = route.permit(&caller, from_page).err();
             let context = format!("{path} {port:?} trusted {is_trusted} page {from_page}");
             assert_eq!(refused.map(|refused| refused.error), error, "{context}");

@@ -148,6 +148,8 @@ pub struct Limits {
     pub peer_connects: u32,
     /// Most functions, and most nodes, that have metrics by their names.
     pub metric_names: usize,
+    /// Most decisions that are kept for operators.
+    pub decisions: usize,
 }
 
 /// Bounds on every wait.
@@ -337,6 +339,7 @@ impl Limits {
         peer_requests: 1024,
         peer_connects: 128,
         metric_names: 256,
+        decisions: 100,
     };
 }
 

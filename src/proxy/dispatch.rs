@@ -6,13 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 use crate::config::Snapshot;
+use crate::decisions::Explained;
 use crate::metrics::Invoked;
 use crate::scheduling::FunctionName;
-use crate::scheduling::policy::Architecture;
+use crate::scheduling::policy::{Architecture, HopLimit};
 use crate::scheduling::retry::Again;
 use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step};
 use crate::state::State;
@@ -22,6 +23,7 @@ use super::admit::{Admitted, Caller, Route};
 use super::answer::Refused;
 use super::client::Client;
 use super::connect::Destination;
+use super::decision;
 use super::explain::{DEADLINE_PASSED, deadline_passed};
 use super::failure::Failure;
 use super::load_field;
@@ -63,6 +65,9 @@ pub(crate) struct Call {
     pub(crate) architecture: Option<Architecture>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) wants_report: bool,
+    pub(crate) wants_decision: bool,
+    /// The last decision, where somebody asked for it.
+    pub(crate) explained: RefCell<Option<Arc<Explained>>>,
     /// What is timed of it for metrics, if it came in here, until its answer takes that over.
     pub(crate) invoked: RefCell<Option<Invoked>>,
 }
@@ -135,6 +140,8 @@ fn call_of(
         architecture: None,
         deadline: None,
         wants_report: caller.wants_report,
+        wants_decision: caller.wants_decision,
+        explained: RefCell::default(),
         invoked: RefCell::default(),
         snapshot,
     });
@@ -209,7 +216,27 @@ pub(crate) async fn invoke(
             response
         }
     };
-    timing.answered(response)
+    let response = timing.answered(response);
+    match call.explained.take() {
+        Some(explained) if call.wants_decision => with_decision(response, &explained),
+        _ => response,
+    }
+}
+
+/// `response` with what was decided here, before what others say that they have decided.
+fn with_decision(
+    mut response: Response<ResponseBody>,
+    explained: &Explained,
+) -> Response<ResponseBody> {
+    let headers = response.headers_mut();
+    let others: Vec<_> = headers.get_all(peer::DECISION).iter().cloned().collect();
+    if let Some(own) = decision::field(explained) {
+        headers.insert(peer::DECISION, own);
+        for other in others {
+            headers.append(peer::DECISION, other);
+        }
+    }
+    response
 }
 
 /// An invocation on its way, from one attempt to the next.
@@ -303,6 +330,7 @@ impl Placing<'_> {
             stage,
             deadline: left,
             to: node.id.as_str(),
+            explain: self.call.wants_decision,
         };
         peer::write(&self.call.snapshot, headers, &onward);
         Destination::peer(&self.call.snapshot, node, self.context.call_peers_from)
@@ -330,10 +358,15 @@ impl Placing<'_> {
             // It came too late there, which is no fault of that node.
             pending.outcome = Outcome::Cancelled;
         }
+        let explains = self.call.wants_decision && !local;
+        let decided = explains.then(|| decisions_of(&answered.response)).unwrap_or_default();
         let client = &self.call.client;
         self.context.finish(client, answered, Some(pending), upgrade.take(), |headers| {
             if let Some(report) = report {
                 report.write(headers, architecture);
+            }
+            for decision in decided {
+                headers.append(peer::DECISION, decision);
             }
             // An error of the peer, not of the function; callers can tell them apart.
             if let Some(refusal) = refusal {
@@ -367,6 +400,13 @@ impl Placing<'_> {
         }
         report
     }
+}
+
+/// What the peers that an invocation has passed say that they have decided, as far as they may.
+fn decisions_of<B>(response: &Response<B>) -> Vec<HeaderValue> {
+    let told = response.headers().get_all(peer::DECISION).iter();
+    let fits = |told: &&HeaderValue| told.len() <= decision::FIELD_BYTES_MAX;
+    told.filter(fits).take(HopLimit::MAX.into()).cloned().collect()
 }
 
 impl Context {

@@ -8,6 +8,7 @@ mod begin;
 pub mod client;
 mod client_io;
 mod connect;
+pub(crate) mod decision;
 pub mod dispatch;
 mod drain;
 mod executor;

@@ -15,6 +15,7 @@ use rand_pcg::Pcg64;
 
 use crate::config::{Change, Snapshot};
 use crate::scheduling::estimate::LoadReport;
+use crate::scheduling::explanation::Explanation;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::queue::QueueRule;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Ticket};
@@ -78,6 +79,26 @@ impl Core {
             verdict: Verdict::of(&decision),
         });
         decision
+    }
+
+    /// See [`Scheduler::decide_explained`], which decides no otherwise.
+    pub fn decide_explained(
+        &mut self,
+        snapshot: &Snapshot,
+        invocation: &Invocation<'_>,
+        cpu_share: f64,
+        now: Time,
+    ) -> (Decision, Option<Box<Explanation>>) {
+        let (decision, explanation) =
+            self.scheduler.decide_explained(&snapshot.site, invocation, cpu_share, now);
+        self.note(|| Call::Decide {
+            generation: snapshot.generation,
+            facts: Facts::of(invocation),
+            cpu_share,
+            now,
+            verdict: Verdict::of(&decision),
+        });
+        (decision, explanation)
     }
 
     /// See [`Scheduler::hedge_after`].

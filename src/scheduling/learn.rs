@@ -139,6 +139,9 @@ impl<R: Rng> Scheduler<R> {
         let warm = record.warmth.extra_s(node.slot, now) == 0.0;
         let contested = !(free && paced && warm);
         self.contested = contested;
+        if let Some(explanation) = &mut self.explaining {
+            explanation.contested = Some(contested);
+        }
         self.adaptive.arrive(free);
         let rule = &site.policy.adaptive;
         let architecture = if contested {

@@ -10,6 +10,7 @@ pub mod adaptive;
 mod deadline;
 pub mod estimate;
 mod estimates;
+pub mod explanation;
 pub mod function;
 pub mod health;
 pub mod hedge;
@@ -43,6 +44,7 @@ use crate::topology::{Node, NodeIndex, Slot, Topology};
 use adaptive::Adaptive;
 use estimate::{LoadReport, NodeEstimate};
 use estimates::Estimates;
+use explanation::Explanation;
 pub use function::{FunctionName, FunctionNameError, FunctionRecord};
 use health::{HealthRule, Tally};
 use hedge::Tokens;
@@ -94,6 +96,8 @@ pub struct Scheduler<R> {
     retries: Budget,
     /// Until when some function may be known not to be somewhere.
     absent_until: Time,
+    /// What is noted of the decision under way, where somebody asked.
+    explaining: Option<Box<Explanation>>,
 }
 
 impl<R: Rng> Scheduler<R> {
@@ -118,6 +122,7 @@ impl<R: Rng> Scheduler<R> {
             awaits_probes: false,
             retries: Budget::default(),
             absent_until: Time::ZERO,
+            explaining: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod deadline;
 mod dynamic;
+mod explanation;
 mod fallback;
 mod fleet;
 mod health;
