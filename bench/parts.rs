@@ -46,7 +46,7 @@ fn invoke(state: &State, function: FunctionName) {
     };
     let decision = state.decide(&snapshot, &invocation);
     if let Some(ticket) = black_box(decision).ticket {
-        state.record(ticket, Outcome::Good, None, None);
+        state.record(ticket, Outcome::Good, None, None, 200);
     }
 }
 

@@ -29,7 +29,7 @@
 //! | [`simulate`] | scenarios from YAML through [`sim`] on all cores, to tables and charts |
 //!
 //! Arrows point one way: `problem, topology < scheduling < config < state < proxy < api < app <
-//! demo, simulate, fuzzing < cli`. `clients`, `logging`, `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
+//! demo, simulate, fuzzing < cli`. `clients`, `decisions`, `logging`, `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
 //! them: it uses [`config`] for the changes it simulates, and nothing that lives.
 //!
 //! # What holds
@@ -49,6 +49,7 @@ pub mod app;
 pub mod cli;
 pub mod clients;
 pub mod config;
+pub mod decisions;
 pub mod demo;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::clients::Clients;
 use crate::config::{Change, Digest, Snapshot};
+use crate::decisions::{Decisions, Explained};
 use crate::host_load::HostLoad;
 use crate::metrics::{Metrics, StepKind};
 use crate::problem::Problem;
@@ -39,6 +40,8 @@ pub struct State {
     draining: AtomicBool,
     failing: AtomicBool,
     orders: watch::Sender<Order>,
+    /// The last decisions.
+    pub decisions: Decisions,
     /// Counters and gauges.
     pub metrics: Metrics,
     /// The load of this host.
@@ -89,6 +92,8 @@ impl State {
     pub fn new(snapshot: Snapshot, source: Option<PathBuf>, rng: Pcg64) -> Self {
         let scheduler = Core::new(&snapshot, cores(), rng);
         let turns = Turns::new(cores(), snapshot.limits.functions);
+        let decisions = Decisions::new(snapshot.limits.decisions);
+        let metrics = Metrics::new(snapshot.limits.metric_names);
         Self {
             clock: Clock::start(),
             current: ArcSwap::from_pointee(snapshot),
@@ -100,7 +105,8 @@ impl State {
             draining: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             orders: watch::Sender::new(Order::Serve),
-            metrics: Metrics::new(),
+            decisions,
+            metrics,
             host_load: HostLoad::default(),
         }
     }
@@ -134,6 +140,33 @@ impl State {
         let decision = self.scheduler().decide(snapshot, invocation, cpu_share, now);
         self.count(&decision);
         decision
+    }
+
+    /// The same, with what the decision went by, where somebody asks or one is to be kept.
+    pub fn decide_and_explain(
+        &self,
+        snapshot: &Snapshot,
+        invocation: &Invocation<'_>,
+        asked: bool,
+    ) -> (Decision, Option<Arc<Explained>>) {
+        let now = self.now();
+        let kept = self.decisions.wants(now);
+        let cpu_share = self.host_load.cpu_share();
+        if !asked && !kept {
+            let decision = self.scheduler().decide(snapshot, invocation, cpu_share, now);
+            self.count(&decision);
+            return (decision, None);
+        }
+        let (decision, explanation) =
+            self.scheduler().decide_explained(snapshot, invocation, cpu_share, now);
+        self.count(&decision);
+        let explained = explanation.map(|explanation| {
+            Arc::new(Explained::new(&snapshot.site, invocation, &decision, explanation))
+        });
+        if let Some(explained) = &explained {
+            self.decisions.keep(Arc::clone(explained));
+        }
+        (decision, explained)
     }
 
     /// After how long an invocation of `function` that comes in now takes long, if that matters.
@@ -205,16 +238,19 @@ impl State {
     }
 
     /// Learns from how a step ended, and from what the node asked said of itself, or the node that
-    /// ran it where that is another.
+    /// ran it where that is another. A `status` of 0 is none.
     pub fn record(
         &self,
         ticket: Ticket,
         outcome: Outcome,
         report: Option<LoadReport>,
         ran: Option<(Slot, LoadReport)>,
+        status: u16,
     ) {
         self.metrics.count_outcome(outcome);
         let now = self.now();
+        let topology = || Arc::clone(&self.current.load().site.topology);
+        self.metrics.nodes.record(topology, &ticket, outcome, status, now);
         self.scheduler().record_placed(ticket, outcome, report, ran, now);
     }
 
@@ -321,6 +357,8 @@ impl State {
         self.scheduler().follow(change, &next);
         self.current.store(Arc::clone(&next));
         self.turns.follow(&next.site.policy.queue, self.now());
+        self.decisions.bound(next.limits.decisions);
+        self.metrics.follow(&next.site.topology, next.limits.metric_names);
         self.metrics.config_reloads.inc();
         self.metrics.config_last_reload_successful.set(1);
         self.metrics.config_generation.set(i64::try_from(next.generation).unwrap_or(i64::MAX));

@@ -255,6 +255,8 @@ struct LimitsDocument {
     in_flight: usize,
     client_share: f64,
     functions: usize,
+    metric_names: usize,
+    decisions: usize,
     idle_connections: usize,
 }
 
@@ -268,6 +270,8 @@ impl LimitsDocument {
             in_flight: limits.in_flight,
             client_share: limits.client_share,
             functions: limits.functions.get(),
+            metric_names: limits.metric_names,
+            decisions: limits.decisions,
             idle_connections: limits.idle_connections,
         }
     }

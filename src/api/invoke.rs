@@ -1,5 +1,6 @@
 //! `/entry` and `/schedule`: an invocation as a JSON document, and its answer as another.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -50,7 +51,8 @@ static PASSED_BACK: [HeaderName; 4] = [
 ];
 
 /// Fields by which peers learn where it ran.
-static REPORT: [HeaderName; 4] = [peer::NODE, peer::HOP, peer::ARCHITECTURE, peer::LOAD];
+static REPORT: [HeaderName; 5] =
+    [peer::NODE, peer::HOP, peer::ARCHITECTURE, peer::LOAD, peer::DECISION];
 
 /// `POST /entry`: a client's invocation comes in here.
 pub(super) async fn entry(
@@ -105,6 +107,7 @@ async fn invoke(
     let head = function_head(head, &asked);
     let mut call = call(&asked, &snapshot, caller, stage, deadline);
     call.keep_time();
+    call.begin(&context.state);
     let deadline = call.deadline;
     let body = match asked.payload {
         Payload::Empty => RequestBody::empty(),
@@ -133,7 +136,7 @@ fn call(
     stage: Stage,
     deadline: Option<Instant>,
 ) -> Call {
-    let Caller { client, peer, .. } = caller;
+    let Caller { client, peer, wants_decision, .. } = caller;
     let (hop, architecture) = peer.as_ref().map_or((0, None), |peer| (peer.hop, peer.architecture));
     let (via, path) = peer.map_or_else(Default::default, |peer| (peer.via, peer.path));
     Call {
@@ -149,6 +152,9 @@ fn call(
         deadline,
         // What the document says is read from the report.
         wants_report: true,
+        wants_decision,
+        explained: RefCell::default(),
+        invoked: RefCell::default(),
     }
 }
 
@@ -211,8 +217,8 @@ fn with_body(status: StatusCode) -> StatusCode {
 fn pass_back(from: &HeaderMap, to: &mut HeaderMap, wants_report: bool) {
     let report = REPORT.iter().filter(|_| wants_report);
     for name in PASSED_BACK.iter().chain(report) {
-        if let Some(value) = from.get(name) {
-            to.insert(name, value.clone());
+        for value in from.get_all(name) {
+            to.append(name, value.clone());
         }
     }
 }

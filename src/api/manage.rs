@@ -27,7 +27,6 @@ const DURATIONS_MAX: usize = 1000;
 /// Most durations in the whole answer: with very many functions, each shows fewer.
 const DURATIONS_TOTAL_MAX: usize = 100_000;
 
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// `GET /load`: this host, and what runs here.
@@ -139,17 +138,6 @@ pub(super) async fn update_threshold(
         generation: next.generation,
     };
     Ok(json(StatusCode::OK, &document))
-}
-
-/// `GET /metrics`: for Prometheus.
-pub(super) fn metrics(state: &State, snapshot: &Snapshot) -> Response<ResponseBody> {
-    let ejections = state.scheduler().ejections();
-    state.metrics.follow_ejections(ejections);
-    state.metrics.in_flight.set(i64::from(state.in_flight(snapshot)));
-    let running_max = state.turns.running_max(&snapshot.site.policy.queue);
-    state.metrics.running_max.set(i64::from(running_max));
-    state.metrics.queued.set(i64::try_from(state.turns.counts().1).unwrap_or(i64::MAX));
-    with_type(StatusCode::OK, OPENMETRICS, state.metrics.render())
 }
 
 /// `GET /live`: whoever reads this is talking to a process that answers.

@@ -8,9 +8,11 @@ mod body;
 mod changes;
 mod clusters;
 mod dashboard;
+mod decisions;
 mod documents;
 mod invoke;
 mod manage;
+mod metrics;
 mod openapi;
 mod routes;
 mod wire;
@@ -42,6 +44,7 @@ const ROUTES: &[Route] = &[
     route("/load", Verb::Get, Ports::Both, Access::Operator, Call::Load),
     route("/arch_metrics", Verb::Get, Ports::Both, Access::Operator, Call::ArchMetrics),
     route("/durations", Verb::Get, Ports::Both, Access::Operator, Call::Durations),
+    route("/decisions", Verb::Get, Ports::Both, Access::Operator, Call::Decisions),
     route("/configuration", Verb::Get, Ports::Both, Access::Operator, Call::Configuration),
     route("/reload", Verb::Post, Ports::Both, Access::Change, Call::Reload),
     route("/update_threshold", Verb::Post, Ports::Both, Access::Change, Call::UpdateThreshold),
@@ -116,6 +119,7 @@ enum Call {
     Load,
     ArchMetrics,
     Durations,
+    Decisions,
     Configuration,
     Reload,
     UpdateThreshold,
@@ -198,10 +202,11 @@ async fn answer(
         Call::Load => Ok(manage::load(state, &admitted.snapshot)),
         Call::ArchMetrics => Ok(manage::arch_metrics(state, &admitted.snapshot)),
         Call::Durations => manage::durations(state, admitted.request.uri().query()),
+        Call::Decisions => decisions::decisions(state, admitted.request.uri().query()),
         Call::Configuration => Ok(manage::configuration(&admitted.snapshot)),
         Call::Reload => manage::reload(state, admitted).await,
         Call::UpdateThreshold => manage::update_threshold(state, admitted).await,
-        Call::Metrics => Ok(manage::metrics(state, &admitted.snapshot)),
+        Call::Metrics => Ok(metrics::metrics(state, &admitted)),
         Call::Live => Ok(manage::live()),
         Call::Ready => manage::ready(state),
         Call::Admin(ask) => admin::answer(ask, state, admitted).await,
@@ -263,6 +268,7 @@ mod tests {
             ("/load", Data, false, false, Some("forbidden")),
             ("/arch_metrics", Data, false, false, Some("forbidden")),
             ("/durations", Data, false, false, Some("forbidden")),
+            ("/decisions", Data, false, false, Some("forbidden")),
             ("/configuration", Admin, false, false, Some("forbidden")),
             ("/reload", Data, true, false, None),
             ("/reload", Data, true, true, Some("cross_origin")),
@@ -283,8 +289,14 @@ mod tests {
             let method = if is_post(path) { Method::POST } else { Method::GET };
             let route = find(path, &method, port).unwrap();
             let client = Client::stranger(port);
-            let caller =
-                Caller { client, peer: None, is_peer: false, is_trusted, wants_report: false };
+            let caller = Caller {
+                client,
+                peer: None,
+                is_peer: false,
+                is_trusted,
+                wants_report: false,
+                wants_decision: false,
+            };
             let refused = route.permit(&caller, from_page).err();
             let context = format!("{path} {port:?} trusted {is_trusted} page {from_page}");
             assert_eq!(refused.map(|refused| refused.error), error, "{context}");

@@ -157,6 +157,10 @@ pub struct Limits {
     pub peer_requests: u32,
     /// Most of them that wait for a connection at once.
     pub peer_connects: u32,
+    /// Most functions, and most nodes, that have metrics by their names.
+    pub metric_names: usize,
+    /// Most decisions that are kept for operators.
+    pub decisions: usize,
 }
 
 /// Bounds on every wait.
@@ -353,6 +357,8 @@ impl Limits {
         idle_connections: 256,
         peer_requests: 1024,
         peer_connects: 128,
+        metric_names: 256,
+        decisions: 100,
     };
 }
 

@@ -39,6 +39,8 @@ const FUNCTIONS_MAX: usize = 1_000_000;
 /// Most functions that have something said of them.
 const FUNCTIONS_NAMED_MAX: usize = 10_000;
 const IDLE_CONNECTIONS_MAX: usize = 65_536;
+const DECISIONS_MAX: usize = 1000;
+const METRIC_NAMES_MAX: usize = 10_000;
 const PEER_REQUESTS_MAX: u32 = 1_000_000;
 pub(super) const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
@@ -211,6 +213,8 @@ fn read_limits(s: &mut Section<'_>) -> Limits {
         idle_connections,
         peer_requests,
         peer_connects,
+        metric_names,
+        decisions,
     } = Limits::DEFAULT;
     let functions_max = s.whole("functions", functions.get(), 1..=FUNCTIONS_MAX);
     Limits {
@@ -228,6 +232,8 @@ fn read_limits(s: &mut Section<'_>) -> Limits {
         idle_connections: s.whole("idle_connections", idle_connections, 0..=IDLE_CONNECTIONS_MAX),
         peer_requests: s.whole("peer_requests", peer_requests, 1..=PEER_REQUESTS_MAX),
         peer_connects: s.whole("peer_connects", peer_connects, 1..=PEER_REQUESTS_MAX),
+        metric_names: s.whole("metric_names", metric_names, 0..=METRIC_NAMES_MAX),
+        decisions: s.whole("decisions", decisions, 0..=DECISIONS_MAX),
     }
 }
 

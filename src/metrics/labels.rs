@@ -1,38 +1,6 @@
-//! Labels of the families, and the words in them.
-
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+//! The words in labels.
 
 use super::Count;
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ArchitectureLabel {
-    pub(super) architecture: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct StepLabel {
-    pub(super) step: StepKind,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OutcomeLabel {
-    pub(super) outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct StatusLabel {
-    pub(super) status_class: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct HedgeLabel {
-    pub(super) result: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ReasonLabel {
-    pub(super) reason: &'static str,
-}
 
 /// What a connection or a stream was ended for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,18 +45,20 @@ pub struct Refusals {
     pub client_in_flight: Count,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ProbeLabel {
-    pub(super) result: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct CauseLabel {
-    pub(super) cause: &'static str,
+impl Refusals {
+    pub(super) fn named(&self) -> [(&'static str, &Count); 5] {
+        [
+            ("connections", &self.connections),
+            ("client_connections", &self.client_connections),
+            ("no_descriptors", &self.no_descriptors),
+            ("in_flight", &self.in_flight),
+            ("client_in_flight", &self.client_in_flight),
+        ]
+    }
 }
 
 /// What was done with an invocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum StepKind {
     RunHere,
@@ -96,3 +66,13 @@ pub enum StepKind {
     Delegate,
     Refuse,
 }
+
+pub(super) const STEPS: [&str; 4] = ["RunHere", "Offload", "Delegate", "Refuse"];
+pub(super) const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
+pub(super) const QUEUE_REFUSALS: [&str; 2] = ["full", "late"];
+pub(super) const HEDGES: [&str; 2] = ["won", "lost"];
+pub(super) const OUTCOMES: [&str; 6] =
+    ["good", "failed", "unreachable", "cancelled", "lost", "absent"];
+pub(super) const PROBES: [&str; 2] = ["found", "missed"];
+/// Whom a connection was made to.
+pub(super) const UPSTREAMS: [&str; 2] = ["gateway", "sidecar"];

@@ -39,6 +39,8 @@ pub struct Caller {
     pub is_trusted: bool,
     /// Whether the answer says where the invocation ran.
     pub wants_report: bool,
+    /// Whether the answer says what was decided, and why.
+    pub wants_decision: bool,
 }
 
 /// What a request is for.
@@ -71,12 +73,13 @@ pub struct Admitted {
 }
 
 /// Our paths on the data port; the first two run functions.
-pub const OWN_PATHS: [&str; 8] = [
+pub const OWN_PATHS: [&str; 9] = [
     "/entry",
     "/schedule",
     "/load",
     "/arch_metrics",
     "/durations",
+    "/decisions",
     "/configuration",
     "/reload",
     "/update_threshold",
@@ -261,8 +264,16 @@ impl Admit {
             || shows_token(snapshot, headers)
             || shows_certificate(snapshot, &self.client);
         let asks = headers.contains_key(peer::EXPLAIN);
-        let wants_report = peer.is_some() || (asks && (is_trusted || is_peer));
-        Ok(Caller { client: self.client.clone(), peer, is_peer, is_trusted, wants_report })
+        let wants_decision = asks && (is_trusted || is_peer);
+        let wants_report = peer.is_some() || wants_decision;
+        Ok(Caller {
+            client: self.client.clone(),
+            peer,
+            is_peer,
+            is_trusted,
+            wants_report,
+            wants_decision,
+        })
     }
 }
 

@@ -125,7 +125,13 @@ impl Placing<'_> {
     fn decide(&self, architecture: Option<Architecture>, tried: &Tried) -> Decision {
         let invocation = self.invocation(architecture, &tried.avoid);
         let invocation = Invocation { again: tried.again, ..invocation };
-        self.context.state.decide(&self.call.snapshot, &invocation)
+        let (snapshot, asked) = (&self.call.snapshot, self.call.wants_decision);
+        let (decision, explained) =
+            self.context.state.decide_and_explain(snapshot, &invocation, asked);
+        if asked {
+            *self.call.explained.borrow_mut() = explained;
+        }
+        decision
     }
 
     /// Gives a node that has failed a moment, and tells how long that was.

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -44,24 +45,34 @@ impl Drop for Connection {
 
 /// A request in progress, counted until it is dropped.
 #[derive(Debug)]
-pub(crate) struct InProgress(Arc<Connection>);
+pub(crate) struct InProgress {
+    connection: Arc<Connection>,
+    begun: Option<Instant>,
+    /// Of its answer, or 0 as long as there is none.
+    pub(super) status: u16,
+}
 
 impl InProgress {
-    pub(super) fn begin(connection: &Arc<Connection>) -> Self {
+    pub(super) fn begin(connection: &Arc<Connection>, timed: bool) -> Self {
         connection.watched.begin_call();
         connection.connected.begin();
-        Self(Arc::clone(connection))
+        Self { connection: Arc::clone(connection), begun: timed.then(Instant::now), status: 0 }
     }
 
     pub(super) fn state(&self) -> &State {
-        &self.0.state
+        &self.connection.state
     }
 }
 
 impl Drop for InProgress {
     fn drop(&mut self) {
-        self.0.watched.end_call();
-        self.0.connected.end();
+        self.connection.watched.end_call();
+        self.connection.connected.end();
+        if let Some(begun) = self.begun
+            && self.status > 0
+        {
+            self.state().metrics.time_request(self.status, begun.elapsed());
+        }
     }
 }
 

@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 use crate::config::Snapshot;
+use crate::decisions::Explained;
+use crate::metrics::Invoked;
 use crate::scheduling::FunctionName;
-use crate::scheduling::policy::Architecture;
+use crate::scheduling::policy::{Architecture, HopLimit};
 use crate::scheduling::retry::Again;
 use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step};
 use crate::state::State;
@@ -21,6 +23,7 @@ use super::admit::{Admitted, Caller, Route};
 use super::answer::Refused;
 use super::client::Client;
 use super::connect::Destination;
+use super::decision;
 use super::explain::{DEADLINE_PASSED, deadline_passed};
 use super::failure::Failure;
 use super::load_field;
@@ -30,6 +33,7 @@ use super::pending::{Pending, is_good};
 use super::report::Report;
 use super::request_body::{RequestBody, drain};
 use super::response_body::ResponseBody;
+use super::timing::{self, Timing};
 use super::tunnel;
 use super::upstream::{Answered, Outbound, QUEUE_FULL, Upstreams};
 use super::watch::{Watch, Watched};
@@ -61,9 +65,25 @@ pub(crate) struct Call {
     pub(crate) architecture: Option<Architecture>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) wants_report: bool,
+    pub(crate) wants_decision: bool,
+    /// The last decision, where somebody asked for it.
+    pub(crate) explained: RefCell<Option<Arc<Explained>>>,
+    /// What is timed of it for metrics, if it came in here, until its answer takes that over.
+    pub(crate) invoked: RefCell<Option<Invoked>>,
 }
 
 impl Call {
+    /// Begins to time it, if it is a client's. To be called before it is invoked, once.
+    pub(crate) fn begin(&mut self, state: &State) {
+        if self.stage == Stage::Entry {
+            let mut invoked = state.metrics.functions.begin(self.function, state.now());
+            if self.asynchronous {
+                invoked.discard_time();
+            }
+            *self.invoked.get_mut() = Some(invoked);
+        }
+    }
+
     /// Gives an invocation that has come in without a deadline that of its function, or of all.
     pub(crate) fn keep_time(&mut self) {
         if self.deadline.is_none() && self.stage == Stage::Entry && !self.asynchronous {
@@ -120,6 +140,9 @@ fn call_of(
         architecture: None,
         deadline: None,
         wants_report: caller.wants_report,
+        wants_decision: caller.wants_decision,
+        explained: RefCell::default(),
+        invoked: RefCell::default(),
         snapshot,
     });
     if let Some(peer) = caller.peer {
@@ -135,6 +158,7 @@ fn call_of(
         call.deadline = peer.deadline.and_then(|left| Instant::now().checked_add(left));
     }
     call.keep_time();
+    call.begin(&context.state);
     call
 }
 
@@ -177,7 +201,9 @@ pub(crate) async fn invoke(
     if internal && call.stage == Stage::Entry {
         context.state.metrics.stripped.inc();
     }
-    match (Placing { context, call, passed_here }).run(outbound, &mut upgrade).await {
+    let mut timing = Timing::of(&context.state, &call.invoked, &outbound.head.headers);
+    let response = match (Placing { context, call, passed_here }).run(outbound, &mut upgrade).await
+    {
         Ok(response) => response,
         Err(refused) => {
             let full = refused.error == QUEUE_FULL && call.stage != Stage::Entry;
@@ -189,7 +215,28 @@ pub(crate) async fn invoke(
             }
             response
         }
+    };
+    let response = timing.answered(response);
+    match call.explained.take() {
+        Some(explained) if call.wants_decision => with_decision(response, &explained),
+        _ => response,
     }
+}
+
+/// `response` with what was decided here, before what others say that they have decided.
+fn with_decision(
+    mut response: Response<ResponseBody>,
+    explained: &Explained,
+) -> Response<ResponseBody> {
+    let headers = response.headers_mut();
+    let others: Vec<_> = headers.get_all(peer::DECISION).iter().cloned().collect();
+    if let Some(own) = decision::field(explained) {
+        headers.insert(peer::DECISION, own);
+        for other in others {
+            headers.append(peer::DECISION, other);
+        }
+    }
+    response
 }
 
 /// An invocation on its way, from one attempt to the next.
@@ -283,6 +330,7 @@ impl Placing<'_> {
             stage,
             deadline: left,
             to: node.id.as_str(),
+            explain: self.call.wants_decision,
         };
         peer::write(&self.call.snapshot, headers, &onward);
         Destination::peer(&self.call.snapshot, node, self.context.call_peers_from)
@@ -304,15 +352,21 @@ impl Placing<'_> {
             wanted.then_some(report)
         };
         pending.note(&answered.response);
+        timing::hear(&self.call.invoked, &pending, &answered.response);
         let refusal = answered.response.headers().get(peer::REFUSAL).filter(|_| !local).cloned();
         if refusal.as_ref().is_some_and(|refusal| refusal == DEADLINE_PASSED) {
             // It came too late there, which is no fault of that node.
             pending.outcome = Outcome::Cancelled;
         }
+        let explains = self.call.wants_decision && !local;
+        let decided = explains.then(|| decisions_of(&answered.response)).unwrap_or_default();
         let client = &self.call.client;
         self.context.finish(client, answered, Some(pending), upgrade.take(), |headers| {
             if let Some(report) = report {
                 report.write(headers, architecture);
+            }
+            for decision in decided {
+                headers.append(peer::DECISION, decision);
             }
             // An error of the peer, not of the function; callers can tell them apart.
             if let Some(refusal) = refusal {
@@ -346,6 +400,13 @@ impl Placing<'_> {
         }
         report
     }
+}
+
+/// What the peers that an invocation has passed say that they have decided, as far as they may.
+fn decisions_of<B>(response: &Response<B>) -> Vec<HeaderValue> {
+    let told = response.headers().get_all(peer::DECISION).iter();
+    let fits = |told: &&HeaderValue| told.len() <= decision::FIELD_BYTES_MAX;
+    told.filter(fits).take(HopLimit::MAX.into()).cloned().collect()
 }
 
 impl Context {

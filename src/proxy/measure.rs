@@ -17,12 +17,15 @@ use super::response_body::ResponseBody;
 #[derive(Debug, Clone)]
 pub struct Measure {
     pub(super) connection: Arc<Connection>,
+    /// Whether how long requests take says something: not on the admin port.
+    pub(super) timed: bool,
 }
 
 /// The service [`Measure`] makes.
 #[derive(Debug, Clone)]
 pub struct Measured<S> {
     connection: Arc<Connection>,
+    timed: bool,
     inner: S,
 }
 
@@ -30,7 +33,7 @@ impl<S> Layer<S> for Measure {
     type Service = Measured<S>;
 
     fn layer(&self, inner: S) -> Measured<S> {
-        Measured { connection: Arc::clone(&self.connection), inner }
+        Measured { connection: Arc::clone(&self.connection), timed: self.timed, inner }
     }
 }
 
@@ -48,7 +51,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         // It begins before it can be refused, so that whoever refuses it need not count it.
-        let (begun, version) = (Some(InProgress::begin(&self.connection)), request.version());
+        let (begun, version) =
+            (Some(InProgress::begin(&self.connection, self.timed)), request.version());
         Counting { future: self.inner.call(request), request: begun, version }
     }
 }
@@ -81,9 +85,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut answer = ready!(this.future.poll(cx));
-        if let (Some(request), Ok(response)) = (this.request.take(), &mut answer) {
+        if let (Some(mut request), Ok(response)) = (this.request.take(), &mut answer) {
+            request.status = response.status().as_u16();
             let state = request.state();
-            state.metrics.count_answer(response.status().as_u16());
+            state.metrics.count_answer(request.status);
             if state.is_draining() {
                 make_last(response, *this.version);
             }

@@ -8,6 +8,7 @@ mod begin;
 pub mod client;
 mod client_io;
 mod connect;
+pub(crate) mod decision;
 pub mod dispatch;
 mod drain;
 mod executor;
@@ -36,6 +37,7 @@ mod saved;
 pub mod signature;
 mod split;
 mod sweep;
+mod timing;
 mod tls;
 mod tunnel;
 mod upstream;
@@ -79,7 +81,10 @@ where
     let context = Rc::clone(context);
     ServiceBuilder::new()
         // Counts every answer, whoever gives it; while draining, makes it its connection's last.
-        .layer(Measure { connection: Arc::clone(&client.connection) })
+        .layer(Measure {
+            connection: Arc::clone(&client.connection),
+            timed: client.port == client::Port::Data,
+        })
         // Refuses what must not go on; finds out who calls, and for what.
         .layer(Admit { state: Arc::clone(state), client })
         // Answers our own paths.

@@ -23,6 +23,8 @@ pub(crate) const STAGE: HeaderName = HeaderName::from_static("hopwise-stage");
 pub(crate) const DEADLINE_MS: HeaderName = HeaderName::from_static("hopwise-deadline-ms");
 pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("hopwise-signature");
 pub(crate) const EXPLAIN: HeaderName = HeaderName::from_static("hopwise-explain");
+/// On an answer: what was decided and why, by each decider in turn.
+pub(crate) const DECISION: HeaderName = HeaderName::from_static("hopwise-decision");
 pub(crate) const NODE: HeaderName = HeaderName::from_static("hopwise-node");
 pub(crate) const LOAD: HeaderName = HeaderName::from_static("hopwise-load");
 /// On an answer that a sidecar gives instead of running the invocation; names the error.
@@ -170,6 +172,8 @@ pub(super) struct Onward<'a> {
     pub(super) stage: Stage,
     pub(super) deadline: Option<Duration>,
     pub(super) to: &'a str,
+    /// Whether the answer is to tell what was decided there.
+    pub(super) explain: bool,
     /// What this node says of itself, so that who places for it knows its load as it is.
     pub(super) load: LoadReport,
 }
@@ -187,6 +191,9 @@ pub(super) fn write(snapshot: &Snapshot, headers: &mut HeaderMap, onward: &Onwar
     headers.insert(STAGE, HeaderValue::from_static(onward.stage.as_str()));
     if let Some(load) = load_field::value(&onward.load) {
         headers.insert(LOAD, load);
+    }
+    if onward.explain {
+        headers.insert(EXPLAIN, HeaderValue::from_static("1"));
     }
     if let Some(left) = onward.deadline {
         headers.insert(DEADLINE_MS, HeaderValue::from(left.as_millis() as u64));
@@ -210,7 +217,7 @@ fn via_value(here: &str, onward: &Onward<'_>) -> Result<HeaderValue, InvalidHead
 
 /// Takes the headers for the next sidecar off again.
 pub(super) fn remove(headers: &mut HeaderMap) {
-    for name in [HOP, VIA, ARCHITECTURE, STAGE, DEADLINE_MS, LOAD, SIGNATURE] {
+    for name in [HOP, VIA, ARCHITECTURE, STAGE, DEADLINE_MS, LOAD, EXPLAIN, SIGNATURE] {
         headers.remove(name);
     }
 }

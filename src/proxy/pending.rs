@@ -20,6 +20,8 @@ pub(crate) struct Pending {
     pub(super) observed: Option<(Slot, LoadReport)>,
     pub(super) turn: Option<Turn>,
     pub(super) outcome: Outcome,
+    /// Of its answer, or 0 as long as there is none.
+    status: u16,
 }
 
 impl Pending {
@@ -31,6 +33,7 @@ impl Pending {
             observed: None,
             turn: None,
             outcome: Outcome::Good,
+            status: 0,
         }
     }
 
@@ -61,6 +64,7 @@ impl Pending {
     pub(super) fn note<B>(&mut self, response: &Response<B>) {
         let now = self.state.now();
         self.ticket = self.ticket.take().map(|ticket| ticket.heard(now));
+        self.status = response.status().as_u16();
         if let Some(turn) = &mut self.turn {
             turn.verdict = Verdict::of(response.status());
         }
@@ -96,7 +100,8 @@ impl Pending {
 
     fn record(&mut self, outcome: Outcome) {
         if let Some(ticket) = self.ticket.take() {
-            self.state.record(ticket, outcome, self.report, self.observed.take());
+            let observed = self.observed.take();
+            self.state.record(ticket, outcome, self.report, observed, self.status);
         }
         if outcome != Outcome::Good
             && let Some(turn) = &mut self.turn

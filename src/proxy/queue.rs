@@ -1,7 +1,7 @@
 //! Waiting for one's turn at this node's gateway.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use tokio::sync::oneshot;
@@ -99,14 +99,19 @@ impl Placing<'_> {
         let caller = Caller(clients::key_of(client.address.ip()));
         let (asked, start_by) = state.ask_turn(snapshot, *function, caller, *deadline);
         let started = match asked {
-            Asked::Runs(started) => started,
+            Asked::Runs(started) => {
+                state.metrics.queue_wait.record(Duration::ZERO);
+                started
+            }
             Asked::Full => return Err(self.refuse_turn(NoTurn::Full)),
             Asked::Waits(place, word) => {
                 let mut waiting = Waiting { state, place, word };
+                let since = Instant::now();
                 attempt.pending.hold();
                 match timeout_at(start_by.into(), &mut waiting.word).await {
                     Ok(Ok(started)) => {
                         attempt.pending.resume();
+                        state.metrics.queue_wait.record(since.elapsed());
                         started
                     }
                     // Too late, or gone for somebody in a greater hurry.

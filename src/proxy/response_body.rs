@@ -14,6 +14,7 @@ use super::client_io::InProgress;
 use super::headers::remove_internal_fields;
 use super::pending::Pending;
 use super::request_body::BodyError;
+use super::timing::Timed;
 use super::upstream::Lease;
 use super::watch::Watched;
 
@@ -50,6 +51,7 @@ pub struct Streamed {
     pending: Option<Pending>,
     watched: Arc<Watched>,
     request: Option<InProgress>,
+    timed: Option<Timed>,
 }
 
 impl ResponseBody {
@@ -82,7 +84,22 @@ impl ResponseBody {
             return Self::Ended(incoming);
         }
         let (lease, watched) = (Some(lease), watched());
-        Self::Upstream(Box::new(Streamed { incoming, lease, pending, watched, request: None }))
+        Self::Upstream(Box::new(Streamed {
+            incoming,
+            lease,
+            pending,
+            watched,
+            request: None,
+            timed: None,
+        }))
+    }
+
+    /// Times an invocation to the end of its answer.
+    pub(super) fn time(&mut self, timed: Timed) {
+        match self {
+            Self::Upstream(streamed) => streamed.timed = Some(timed),
+            Self::Full(_) | Self::Ended(_) | Self::Told(_) => drop(timed),
+        }
     }
 
     /// Keeps a request in progress for as long as its answer streams.

@@ -83,6 +83,24 @@ fn is_silent(error: &hyper::Error) -> bool {
 struct Idle {
     connection: Connection,
     since: Instant,
+    _counted: CountedIdle,
+}
+
+/// Counts an idle connection as long as it is one.
+#[derive(Debug)]
+struct CountedIdle(Arc<State>);
+
+impl CountedIdle {
+    fn new(state: &Arc<State>) -> Self {
+        state.metrics.upstream_idle.inc();
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for CountedIdle {
+    fn drop(&mut self) {
+        self.0.metrics.upstream_idle.dec();
+    }
 }
 
 /// hyper's end of a connection, and how long its answers may take.
@@ -220,6 +238,7 @@ impl Upstreams {
     async fn connect(&self, pool: Rc<Pool>, snapshot: &Snapshot) -> io::Result<Lease> {
         let Snapshot { limits, timeouts, header_case, .. } = snapshot;
         let begun = Counted::new(&pool, |pool| &pool.connecting);
+        let since = Instant::now();
         let stream = self.open_http(&pool.destination, timeouts).await?;
         let unanswered = stream.unanswered();
         let handshake = Builder::new()
@@ -245,6 +264,7 @@ impl Upstreams {
         pool.watch_over(task.abort_handle());
         let session = connect::greet(&pool.destination, &mut sender, timeouts).await?;
         drop(begun);
+        self.state.metrics.time_connect(pool.destination.sidecar.is_some(), since.elapsed());
         let patience = Patience::new(timeouts.answer);
         let connection = Connection { sender, patience, unanswered, session };
         Ok(Lease::new(connection, pool, limits))
@@ -285,6 +305,7 @@ impl Lease {
     fn new(connection: Connection, home: Rc<Pool>, limits: &Limits) -> Self {
         let (connection, idle_max) = (Some(connection), limits.idle_connections);
         home.busy.set(home.busy.get() + 1);
+        home.state.metrics.upstream_active.inc();
         Self { connection, home, sent: None, gate: None, idle_max }
     }
 
@@ -294,7 +315,8 @@ impl Lease {
         let Some(connection) = self.connection.take() else { return };
         let mut idle = self.home.idle.borrow_mut();
         if done && !connection.sender.is_closed() && idle.len() < self.idle_max {
-            idle.push(Idle { connection, since: Instant::now() });
+            let _counted = CountedIdle::new(&self.home.state);
+            idle.push(Idle { connection, since: Instant::now(), _counted });
         }
     }
 
@@ -310,6 +332,7 @@ impl Drop for Lease {
             gate.set(Passage::Shut);
         }
         self.home.busy.set(self.home.busy.get() - 1);
+        self.home.state.metrics.upstream_active.dec();
     }
 }
 

@@ -344,7 +344,7 @@ mod tests {
             }
             entries[3].watched.begin_call();
         }
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(0);
         watch.make_room(1, &metrics, now);
         runtime.block_on(tokio::task::yield_now());
         let ended: Vec<bool> = tasks.iter().map(tokio::task::JoinHandle::is_finished).collect();

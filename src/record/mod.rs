@@ -15,11 +15,12 @@ use rand_pcg::Pcg64;
 
 use crate::config::{Change, Snapshot};
 use crate::scheduling::estimate::LoadReport;
+use crate::scheduling::explanation::Explanation;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::prospects::Prospect;
 use crate::scheduling::queue::QueueRule;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Ticket};
-use crate::scheduling::view::{FunctionView, NodeView};
+use crate::scheduling::view::{FunctionGlance, FunctionView, NodeGlance, NodeView};
 use crate::scheduling::{FunctionName, Scheduler, Site, Time};
 use crate::topology::{NodeIndex, Slot};
 
@@ -79,6 +80,26 @@ impl Core {
             verdict: Verdict::of(&decision),
         });
         decision
+    }
+
+    /// See [`Scheduler::decide_explained`], which decides no otherwise.
+    pub fn decide_explained(
+        &mut self,
+        snapshot: &Snapshot,
+        invocation: &Invocation<'_>,
+        cpu_share: f64,
+        now: Time,
+    ) -> (Decision, Option<Box<Explanation>>) {
+        let (decision, explanation) =
+            self.scheduler.decide_explained(&snapshot.site, invocation, cpu_share, now);
+        self.note(|| Call::Decide {
+            generation: snapshot.generation,
+            facts: Facts::of(invocation),
+            cpu_share,
+            now,
+            verdict: Verdict::of(&decision),
+        });
+        (decision, explanation)
     }
 
     /// See [`Scheduler::hedge_after`].
@@ -283,6 +304,16 @@ impl Core {
         now: Time,
     ) -> (Option<FunctionName>, Vec<Prospect>) {
         self.scheduler.prospects(site, function, now)
+    }
+
+    /// See [`Scheduler::peek_function`]; it changes nothing.
+    pub fn peek_function(&self, name: FunctionName) -> Option<FunctionGlance> {
+        self.scheduler.peek_function(name)
+    }
+
+    /// See [`Scheduler::peek_node`]; it changes nothing.
+    pub fn peek_node(&self, slot: Slot, now: Time) -> Option<NodeGlance> {
+        self.scheduler.peek_node(slot, now)
     }
 
     /// See [`Scheduler::view_functions`]. Whoever looks also lets old samples go.

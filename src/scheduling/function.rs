@@ -83,6 +83,8 @@ pub struct FunctionRecord {
     pub(super) own: Service,
     /// The architecture that [`super::adaptive`] last settled on.
     pub(super) incumbent: Option<Architecture>,
+    /// How often another architecture took over.
+    pub(super) switches: u64,
     /// When one was last let through that is likely to be late.
     pub(super) late_trial: Option<Time>,
     evaluated: Option<Time>,
@@ -100,6 +102,7 @@ impl FunctionRecord {
             absent: Absent::default(),
             own: Service::default(),
             incumbent: None,
+            switches: 0,
             late_trial: None,
             evaluated: None,
             rate_before: None,
@@ -134,7 +137,9 @@ impl FunctionRecord {
             rate,
             rate_before: self.rate_before,
         };
+        let before = self.shares.leading();
         self.shares = next_shares(rule, self.shares, &evidence);
+        self.switches += u64::from(self.shares.leading() != before);
         self.rate_before = Some(rate);
         self.evaluated = Some(now);
     }

@@ -139,6 +139,9 @@ impl<R: Rng> Scheduler<R> {
         let warm = record.warmth.extra_s(node.slot, now) == 0.0;
         let contested = !(free && paced && warm);
         self.contested = contested;
+        if let Some(explanation) = &mut self.explaining {
+            explanation.contested = Some(contested);
+        }
         self.adaptive.arrive(free);
         let rule = &site.policy.adaptive;
         let architecture = if contested {
@@ -146,6 +149,7 @@ impl<R: Rng> Scheduler<R> {
                 [Architecture::Decentralized, Architecture::Federated][usize::from(federated)];
             let incumbent = record.incumbent.filter(|a| possible[a.index()]).unwrap_or(first);
             let choice = self.adaptive.choose(rule, possible, incumbent, service_s);
+            record.switches += u64::from(choice.in_place != incumbent);
             record.incumbent = Some(choice.in_place);
             choice.now
         } else {

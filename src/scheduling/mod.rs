@@ -11,6 +11,7 @@ mod deadline;
 mod drained;
 pub mod estimate;
 mod estimates;
+pub mod explanation;
 pub mod function;
 pub mod health;
 pub mod hedge;
@@ -46,6 +47,7 @@ use crate::topology::{Node, NodeIndex, Slot, Topology};
 use adaptive::Adaptive;
 use estimate::{LoadReport, NodeEstimate};
 use estimates::Estimates;
+use explanation::Explanation;
 pub use function::{FunctionName, FunctionNameError, FunctionRecord};
 use health::{HealthRule, Tally};
 use hedge::Tokens;
@@ -97,6 +99,8 @@ pub struct Scheduler<R> {
     retries: Budget,
     /// Until when some function may be known not to be somewhere.
     absent_until: Time,
+    /// What is noted of the decision under way, where somebody asked.
+    explaining: Option<Box<Explanation>>,
 }
 
 impl<R: Rng> Scheduler<R> {
@@ -121,6 +125,7 @@ impl<R: Rng> Scheduler<R> {
             awaits_probes: false,
             retries: Budget::default(),
             absent_until: Time::ZERO,
+            explaining: None,
         }
     }
 

@@ -98,6 +98,7 @@ impl<R: Rng> Scheduler<R> {
                     && !absent.is_some_and(|absent| absent.is_at(slot, now))
             },
             &mut self.rng,
+            &mut self.explaining,
         )?;
         let step = if target == site.here { Step::RunHere } else { Step::Offload(target) };
         Some((step, Why::Picked))
@@ -146,6 +147,7 @@ impl<R: Rng> Scheduler<R> {
                     && !estimate.is_some_and(|e| e.is_closed(now))
             },
             &mut self.rng,
+            &mut self.explaining,
         )
         .map(Step::Delegate)
     }

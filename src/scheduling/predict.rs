@@ -24,25 +24,48 @@ pub(super) struct Outlook {
     pub(super) warmth: Warmth,
 }
 
+/// When a node would answer one more invocation, and what that is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Completion {
+    /// Seconds until the answer: `(network_s + cold_start_s + service_s * slowdown * stretch) / success`.
+    pub total_s: f64,
+    /// Seconds on the way there and back.
+    pub network_s: f64,
+    /// Seconds that a cold start is believed to cost there.
+    pub cold_start_s: f64,
+    /// Seconds the function runs there alone.
+    pub service_s: f64,
+    /// By how much the node is slower than usual.
+    pub slowdown: f64,
+    /// By how much those that share its cores stretch it.
+    pub stretch: f64,
+    /// Invocations believed to be there already.
+    pub others: f64,
+    /// Share of its answers that are good.
+    pub success: f64,
+}
+
 impl Outlook {
-    /// Seconds until an invocation sent to the node of `estimate` is answered: the way there and
-    /// back, and the service stretched by those who share its cores. None when that is sure to be
-    /// more than `least_s`, which costs less to find out.
+    /// When an invocation sent to the node of `estimate` is answered: the way there and back, and the
+    /// service stretched by those who share its cores. Where that is sure to be more than `least_s`,
+    /// which costs less to find out, only the seconds that it takes at least.
     ///
     /// Of the way to a node that was never timed nothing is assumed, so it is soon timed.
-    pub(super) fn completion_s(
+    pub(super) fn completion(
         &self,
         slot: Slot,
         estimate: &NodeEstimate,
         local: bool,
         least_s: f64,
-    ) -> Option<f64> {
-        let way_s = estimate.network.filter(|_| !local).unwrap_or_default().as_secs_f64();
+    ) -> Result<Completion, f64> {
+        let network_s = estimate.network.filter(|_| !local).unwrap_or_default().as_secs_f64();
         let alone_s = self.service_s * estimate.speed.factor();
-        let way_s = way_s + self.warmth.extra_s(slot, self.now);
+        let cold_start_s = self.warmth.extra_s(slot, self.now);
+        let way_s = network_s + cold_start_s;
         let success = estimate.success.max(SUCCESS_MIN);
-        if (way_s + alone_s) / success >= least_s {
-            return None;
+        let at_least_s = (way_s + alone_s) / success;
+        if at_least_s >= least_s {
+            return Err(at_least_s);
         }
         let outstanding = estimate.outstanding;
         let slowdown = estimate.load.slowdown(outstanding, self.slow_life_s, self.now);
@@ -52,7 +75,16 @@ impl Outlook {
             estimate.load.occupancy(outstanding, self.service_s, self.now)
         };
         let stretch = stretch(there, estimate.load.cores());
-        Some((way_s + alone_s * slowdown * stretch) / success)
+        Ok(Completion {
+            total_s: (way_s + alone_s * slowdown * stretch) / success,
+            network_s,
+            cold_start_s,
+            service_s: alone_s,
+            slowdown,
+            stretch,
+            others: there.mean,
+            success,
+        })
     }
 }
 

@@ -78,7 +78,7 @@ impl<R: Rng> Scheduler<R> {
             slowdown: estimate.load.slowdown(estimate.outstanding, slow_life_s, now),
             success: estimate.success,
             service_s: service_s * estimate.speed.factor(),
-            completion_s: outlook.completion_s(slot, estimate, here, f64::INFINITY)?,
+            completion_s: outlook.completion(slot, estimate, here, f64::INFINITY).ok()?.total_s,
         })
     }
 }

@@ -211,6 +211,11 @@ impl Ticket {
         self.serial
     }
 
+    /// Where what is learned about the node asked is kept.
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
     /// Whether its response time says something.
     pub fn is_timed(&self) -> bool {
         self.timed

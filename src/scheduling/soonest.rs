@@ -2,6 +2,7 @@
 
 use rand::{Rng, RngExt};
 
+use super::explanation::{Exclusion, Standing};
 use super::predict::{Outlook, SERVICE_UNSEEN_S};
 use super::route::{Invocation, Step, Why};
 use super::{Scheduler, Site, Time};
@@ -71,32 +72,77 @@ impl<R: Rng> Scheduler<R> {
         // This node comes first: of what is alike, what needs no way is best.
         let usable = self.is_usable(site, invocation, now);
         let mut soonest = usable.then_some(site.here);
-        let mut least_s = soonest
-            .and_then(|_| outlook.completion_s(here, self.estimate(here)?, true, f64::INFINITY))
-            .unwrap_or(f64::INFINITY);
+        let mut least_s = self.look_at_own(site, invocation, &outlook, usable);
         let sampled = candidates.len() > EXHAUSTIVE_MAX;
         let looked_at = if sampled { SAMPLED } else { candidates.len() };
         let zone = site.topology.zone_members(site.node());
         for step in 0..looked_at {
             let node = if sampled { self.sample(zone, candidates, step) } else { candidates[step] };
-            if node == site.here || invocation.avoid.contains(&node) {
+            if node == site.here {
                 continue;
             }
             let slot = site.topology.node(node).slot;
             let Some(estimate) = self.estimate(slot) else { continue };
-            if estimate.is_closed(now) || self.is_absent(invocation.function, slot, now) {
-                continue;
-            }
-            if let Some(takes_s) = outlook.completion_s(slot, estimate, false, least_s)
-                && takes_s < least_s
-            {
-                least_s = takes_s;
-                soonest = Some(node);
-            }
+            let outstanding = estimate.outstanding;
+            let excluded = if invocation.avoid.contains(&node) {
+                Some(Exclusion::Avoided)
+            } else if estimate.is_ejected(now) {
+                Some(Exclusion::Ejected)
+            } else if estimate.drained {
+                Some(Exclusion::Drained)
+            } else {
+                self.is_absent(invocation.function, slot, now).then_some(Exclusion::Absent)
+            };
+            let standing = match excluded {
+                Some(exclusion) => Standing::Excluded(exclusion),
+                None => match outlook.completion(slot, estimate, false, least_s) {
+                    Ok(completion) => {
+                        if completion.total_s < least_s {
+                            least_s = completion.total_s;
+                            soonest = Some(node);
+                        }
+                        Standing::Predicted(completion)
+                    }
+                    Err(at_least_s) => Standing::AtLeast(at_least_s),
+                },
+            };
+            self.note(node, outstanding, standing);
         }
         let target = soonest?;
         let step = if target == site.here { Step::RunHere } else { Step::Offload(target) };
         Some((step, Why::Picked))
+    }
+
+    /// What is predicted of this node, which is infinite where it cannot be chosen.
+    fn look_at_own(
+        &mut self,
+        site: &Site,
+        invocation: &Invocation<'_>,
+        outlook: &Outlook,
+        usable: bool,
+    ) -> f64 {
+        let slot = site.node().slot;
+        let Some(estimate) = self.estimate(slot) else { return f64::INFINITY };
+        let outstanding = estimate.outstanding;
+        let standing = if usable {
+            match outlook.completion(slot, estimate, true, f64::INFINITY) {
+                Ok(completion) => Standing::Predicted(completion),
+                Err(at_least_s) => Standing::AtLeast(at_least_s),
+            }
+        } else if invocation.avoid.contains(&site.here) {
+            Standing::Excluded(Exclusion::Avoided)
+        } else if estimate.is_ejected(outlook.now) {
+            Standing::Excluded(Exclusion::Ejected)
+        } else {
+            Standing::Excluded(Exclusion::Absent)
+        };
+        self.note(site.here, outstanding, standing);
+        match standing {
+            Standing::Predicted(completion) => completion.total_s,
+            Standing::AtLeast(_) | Standing::Compared { .. } | Standing::Excluded(_) => {
+                f64::INFINITY
+            }
+        }
     }
 
     /// One of many candidates: first its neighbours, then anyone.

@@ -22,6 +22,13 @@ impl Shares {
         self.0[architecture.index()]
     }
 
+    /// The architecture with the largest share; of equal ones, the nearest to the entry.
+    pub(super) fn leading(&self) -> Architecture {
+        let largest =
+            Architecture::ALL.into_iter().max_by(|a, b| self.of(*a).total_cmp(&self.of(*b)));
+        largest.unwrap_or(Architecture::Decentralized)
+    }
+
     /// The architecture that a uniform `draw` from [0, 1) falls on.
     pub fn pick(&self, draw: f64) -> Architecture {
         let mut reached = 0.0;

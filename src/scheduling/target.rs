@@ -9,6 +9,7 @@ use crate::topology::{NodeIndex, Topology};
 use super::Time;
 use super::estimate::NodeEstimate;
 use super::estimates::Estimates;
+use super::explanation::{Exclusion, Explanation, Standing};
 use super::policy::Selection;
 
 /// Most candidates that are looked at; of more, this many are drawn at random.
@@ -53,15 +54,30 @@ pub(super) fn choose<R: Rng>(
     beliefs: Beliefs<'_>,
     eligible: impl Fn(NodeIndex, Option<&NodeEstimate>) -> bool,
     rng: &mut R,
+    explaining: &mut Option<Box<Explanation>>,
 ) -> Option<NodeIndex> {
     let mut shortlist = [None; CANDIDATES_MAX];
     let mut count = 0;
     let mut consider = |node: NodeIndex| {
         let slot = beliefs.topology.node(node).slot;
         let estimate = beliefs.estimates.get(slot);
-        if count < CANDIDATES_MAX && eligible(node, estimate) {
+        let is_eligible = eligible(node, estimate);
+        if count < CANDIDATES_MAX && is_eligible {
             shortlist[count] = Some(candidate(node, estimate, purpose, beliefs.now));
             count += 1;
+        }
+        if let Some(explanation) = explaining {
+            let outstanding = estimate.map_or(0, |e| e.outstanding + e.placing);
+            let standing = if is_eligible {
+                let Candidate { weight, busy, peak, .. } =
+                    candidate(node, estimate, purpose, beliefs.now);
+                Standing::Compared { weight, busy, peak_s: peak }
+            } else if estimate.is_some_and(|e| e.is_ejected(beliefs.now)) {
+                Standing::Excluded(Exclusion::Ejected)
+            } else {
+                Standing::Excluded(Exclusion::NotEligible)
+            };
+            explanation.note(node, outstanding, standing);
         }
     };
     if candidates.len() <= CANDIDATES_MAX {
@@ -188,6 +204,7 @@ mod tests {
                 Beliefs { topology: &topology, estimates: &estimates, now: Time::ZERO },
                 |_, _| true,
                 &mut rng,
+                &mut None,
             );
             counts[node.unwrap().as_usize()] += 1.0 / f64::from(draws);
         }
@@ -244,6 +261,7 @@ mod tests {
                 true
             },
             &mut rng,
+            &mut None,
         );
         assert!(node.is_some());
         assert_eq!(looked_at.get(), CANDIDATES_MAX);
@@ -261,6 +279,7 @@ mod tests {
                 Beliefs { topology: &topology, estimates: &Estimates::default(), now: Time::ZERO },
                 |_, _| false,
                 &mut rng,
+                &mut None,
             );
             assert_eq!(none, None);
         }

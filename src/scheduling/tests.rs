@@ -3,6 +3,7 @@
 mod deadline;
 mod drained;
 mod dynamic;
+mod explanation;
 mod fallback;
 mod fleet;
 mod health;

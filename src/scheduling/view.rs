@@ -8,6 +8,7 @@ use super::policy::Architecture;
 use super::tail_ratio::Shares;
 use super::window::Window;
 use super::{FunctionName, Scheduler, Site, Time};
+use crate::topology::Slot;
 
 /// Count, mean and quantiles of the last minute.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,6 +52,30 @@ pub struct FunctionView {
     pub summaries: [Option<Summary>; 3],
 }
 
+/// What metrics show of a function.
+#[derive(Debug, Clone, Copy)]
+pub struct FunctionGlance {
+    /// Its shares of the architectures in dynamic mode.
+    pub shares: Shares,
+    /// P95/P50 of the last minute, per [`Architecture::index`].
+    pub tail_ratios: [Option<f64>; 3],
+    /// How often another architecture took over.
+    pub switches: u64,
+}
+
+/// What metrics show of a node.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeGlance {
+    /// Invocations it has from us.
+    pub in_flight: u32,
+    /// Whether it is left alone for now.
+    pub ejected: bool,
+    /// Time on the way there and back.
+    pub network: Option<Duration>,
+    /// Share of good answers, 0 to 1.
+    pub success: f64,
+}
+
 /// One node as this node sees it.
 #[derive(Debug, Clone)]
 pub struct NodeView {
@@ -76,6 +101,28 @@ impl<R: Rng> Scheduler<R> {
     /// How many functions are remembered.
     pub fn functions(&self) -> usize {
         self.functions.len()
+    }
+
+    /// One function, as it was left by the last [`Scheduler::tick`]: looking changes nothing.
+    pub fn peek_function(&self, name: FunctionName) -> Option<FunctionGlance> {
+        let record = self.functions.peek(&name)?;
+        let ratio = |window: &Window| Summary::of(window).map(|summary| summary.tail_ratio());
+        Some(FunctionGlance {
+            shares: record.shares,
+            tail_ratios: [0, 1, 2].map(|i| ratio(&record.windows[i])),
+            switches: record.switches,
+        })
+    }
+
+    /// One node, by the same rule.
+    pub fn peek_node(&self, slot: Slot, now: Time) -> Option<NodeGlance> {
+        let estimate = self.estimate(slot)?;
+        Some(NodeGlance {
+            in_flight: estimate.outstanding + estimate.placing,
+            ejected: estimate.is_ejected(now),
+            network: estimate.network,
+            success: estimate.success,
+        })
     }
 
     /// Every function seen, by name.

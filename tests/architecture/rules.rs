@@ -148,7 +148,8 @@ fn rank(module: &str) -> Option<u8> {
         "topology" => 1,
         "scheduling" => 2,
         "config" => 3,
-        "sim" | "clients" | "host_load" | "logging" | "metrics" | "record" | "turns" => 4,
+        "sim" | "clients" | "decisions" | "host_load" | "logging" | "metrics" | "record"
+        | "turns" => 4,
         "state" => 5,
         "proxy" => 6,
         "api" => 7,
@@ -165,6 +166,7 @@ fn may_import(from: &str, to: &str) -> bool {
         matches!(
             module,
             "clients"
+                | "decisions"
                 | "host_load"
                 | "logging"
                 | "metrics"

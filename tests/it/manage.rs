@@ -346,13 +346,13 @@ fn probes_and_metrics_answer_on_the_admin_port() {
     assert_eq!(post(node.data, "/entry", r#"{"fn_name": "echo"}"#).status, 200);
     for path in ["/metrics", "/stats/prometheus"] {
         let metrics = probe(path);
-        let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        let media_type = "text/plain; version=0.0.4; charset=utf-8";
         assert_eq!(metrics.header("content-type"), Some(media_type));
         for line in [
             "hopwise_in_flight 0",
             "hopwise_config_generation 1",
             "hopwise_steps_total{step=\"RunHere\"} 1",
-            "# EOF",
+            "faas_invocations_total{function_name=\"echo\"} 1",
         ] {
             assert!(metrics.text().lines().any(|l| l == line), "{line}: {}", metrics.text());
         }

@@ -36,6 +36,7 @@ OPERATOR_CALLS = [
     ("GET", "/load"),
     ("GET", "/arch_metrics"),
     ("GET", "/durations"),
+    ("GET", "/decisions"),
     ("GET", "/configuration"),
     ("POST", "/reload"),
     ("POST", "/update_threshold"),

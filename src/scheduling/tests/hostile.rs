@@ -146,8 +146,8 @@ fn check_predictions(world: &World) {
         for node in world.site.topology.nodes() {
             let estimate = estimates.get(node.slot).unwrap();
             for local in [false, true] {
-                let takes_s = outlook.completion_s(node.slot, estimate, local, f64::INFINITY);
-                let takes_s = takes_s.expect("nothing takes longer than for ever");
+                let takes = outlook.completion(node.slot, estimate, local, f64::INFINITY);
+                let takes_s = takes.expect("nothing takes longer than for ever").total_s;
                 assert!(takes_s.is_finite() && takes_s > 0.0, "{name} at {}: {takes_s}", node.id);
             }
             assert!(estimate.peak_cost() >= 0.0 && estimate.busy(world.now) >= 0.0);

@@ -1,0 +1,136 @@
+//! How long invocations take that came in here, from the head of the request to the end of the answer.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, Response, StatusCode};
+
+use crate::metrics::{CLIENT_GONE, Exemplar, Invoked};
+use crate::scheduling::route::Ticket;
+use crate::state::State;
+
+use super::pending::{Pending, is_good};
+use super::response_body::ResponseBody;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
+const DURATION_SECONDS: HeaderName = HeaderName::from_static("x-duration-seconds");
+
+/// Most characters of a call's id in an exemplar, which OpenMetrics bounds to 128 with its label.
+const CALL_ID_MAX: usize = 64;
+
+/// An invocation that has not been answered; if it never is, its caller went away.
+pub(super) struct Timing<'a> {
+    state: &'a Arc<State>,
+    invoked: &'a RefCell<Option<Invoked>>,
+}
+
+impl<'a> Timing<'a> {
+    /// That of `invoked`, which came in with the fields `headers`.
+    pub(super) fn of(
+        state: &'a Arc<State>,
+        invoked: &'a RefCell<Option<Invoked>>,
+        headers: &HeaderMap,
+    ) -> Self {
+        if let Some(invoked) = &mut *invoked.borrow_mut()
+            && invoked.wants_exemplar()
+            && let Some(trace_id) =
+                headers.get(TRACEPARENT).and_then(|value| trace_id(value.as_bytes()))
+        {
+            invoked.exemplify(Exemplar::new("trace_id", trace_id));
+        }
+        Self { state, invoked }
+    }
+
+    /// Its answer, which goes on to time it as long as it streams.
+    pub(super) fn answered(
+        &mut self,
+        mut response: Response<ResponseBody>,
+    ) -> Response<ResponseBody> {
+        if let Some(invoked) = self.invoked.take() {
+            let (state, status) = (Arc::clone(self.state), response.status());
+            response.body_mut().time(Timed { state, status, invoked: Some(invoked) });
+        }
+        response
+    }
+}
+
+impl Drop for Timing<'_> {
+    fn drop(&mut self) {
+        if let Some(invoked) = self.invoked.take() {
+            let now = self.state.now();
+            invoked.end(&self.state.metrics.functions, CLIENT_GONE, false, now);
+        }
+    }
+}
+
+/// An invocation that is being answered; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Timed {
+    state: Arc<State>,
+    status: StatusCode,
+    invoked: Option<Invoked>,
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        if let Some(invoked) = self.invoked.take() {
+            let (now, good) = (self.state.now(), is_good(self.status));
+            invoked.end(&self.state.metrics.functions, self.status.as_u16(), good, now);
+        }
+    }
+}
+
+/// Takes what the head of an answer says of `invoked`.
+pub(super) fn hear<B>(invoked: &RefCell<Option<Invoked>>, pending: &Pending, answer: &Response<B>) {
+    let Some(invoked) = &mut *invoked.borrow_mut() else { return };
+    if !pending.ticket().is_some_and(Ticket::is_timed) {
+        invoked.discard_time();
+        return;
+    }
+    let headers = answer.headers();
+    let heard = pending.ticket().and_then(Ticket::heard_at);
+    let execution = headers.get(DURATION_SECONDS).and_then(|value| value.to_str().ok());
+    let execution = execution.and_then(|text| text.parse().ok());
+    let execution = execution.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+    invoked.hear(heard, execution);
+    if invoked.wants_exemplar()
+        && let Some(id) = headers.get(CALL_ID).and_then(|value| value.to_str().ok())
+        && (1..=CALL_ID_MAX).contains(&id.len())
+    {
+        invoked.exemplify(Exemplar::new("call_id", id));
+    }
+}
+
+/// The trace id of a `traceparent` (W3C Trace Context, 3.2), if it has one.
+fn trace_id(traceparent: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(traceparent).ok()?;
+    let mut parts = text.split('-');
+    let (version, id) = (parts.next()?, parts.next()?);
+    let is_hex = id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_id = id.len() == 32 && is_hex && id.bytes().any(|b| b != b'0');
+    (is_id && version.len() == 2 && version != "ff").then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_known_by_its_id() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let good = format!("00-{id}-00f067aa0ba902b7-01");
+        assert_eq!(trace_id(good.as_bytes()), Some(id));
+        for bad in [
+            "",
+            "00",
+            &format!("ff-{id}-00f067aa0ba902b7-01"),
+            &format!("00-{}-00f067aa0ba902b7-01", id.to_uppercase()),
+            &format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            &format!("00-{}-00f067aa0ba902b7-01", &id[1..]),
+        ] {
+            assert_eq!(trace_id(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}
