@@ -3,16 +3,20 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use http::HeaderValue;
+use http::{HeaderValue, Response};
 use serde::Serialize;
 
 use crate::decisions::Explained;
 use crate::scheduling::explanation::{Candidate, Standing};
-use crate::scheduling::policy::{Architecture, Mode};
+use crate::scheduling::policy::{Architecture, HopLimit, Mode};
 use crate::scheduling::route::Step;
+use crate::topology::NodeIndex;
+
+use super::peer;
+use super::response_body::ResponseBody;
 
 /// Most bytes of the field; what is too long names fewer candidates.
-pub(super) const FIELD_BYTES_MAX: usize = 4096;
+const FIELD_BYTES_MAX: usize = 4096;
 
 /// What was decided, by whom, and why.
 #[derive(Debug, Serialize)]
@@ -165,7 +169,7 @@ impl<'a> DecisionDocument<'a> {
 }
 
 /// First the one that was chosen, then what was predicted to be soonest, then the others.
-fn in_order(a: &Candidate, b: &Candidate, chosen: Option<crate::topology::NodeIndex>) -> Ordering {
+fn in_order(a: &Candidate, b: &Candidate, chosen: Option<NodeIndex>) -> Ordering {
     let key = |candidate: &Candidate| {
         let (kind, secs) = match candidate.standing {
             Standing::Predicted(completion) => (1, completion.total_s),
@@ -180,7 +184,7 @@ fn in_order(a: &Candidate, b: &Candidate, chosen: Option<crate::topology::NodeIn
 }
 
 /// `explained` as the value of a field of at most [`FIELD_BYTES_MAX`].
-pub(super) fn field(explained: &Explained) -> Option<HeaderValue> {
+fn field(explained: &Explained) -> Option<HeaderValue> {
     let mut candidates_max = explained.explanation.candidates.len();
     loop {
         let text = serde_json::to_string(&DecisionDocument::new(explained, candidates_max)).ok()?;
@@ -189,4 +193,27 @@ pub(super) fn field(explained: &Explained) -> Option<HeaderValue> {
         }
         candidates_max /= 2;
     }
+}
+
+/// `response` with what was decided here, before what others say that they have decided.
+pub(super) fn told(
+    mut response: Response<ResponseBody>,
+    explained: &Explained,
+) -> Response<ResponseBody> {
+    let headers = response.headers_mut();
+    let others: Vec<_> = headers.get_all(peer::DECISION).iter().cloned().collect();
+    if let Some(own) = field(explained) {
+        headers.insert(peer::DECISION, own);
+        for other in others {
+            headers.append(peer::DECISION, other);
+        }
+    }
+    response
+}
+
+/// What the peers that an invocation has passed say that they have decided, as far as they may.
+pub(super) fn of_peers<B>(response: &Response<B>) -> Vec<HeaderValue> {
+    let told = response.headers().get_all(peer::DECISION).iter();
+    let fits = |told: &&HeaderValue| told.len() <= FIELD_BYTES_MAX;
+    told.filter(fits).take(HopLimit::MAX.into()).cloned().collect()
 }

@@ -6,14 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 use crate::config::Snapshot;
 use crate::decisions::Explained;
 use crate::metrics::Invoked;
 use crate::scheduling::FunctionName;
-use crate::scheduling::policy::{Architecture, HopLimit};
+use crate::scheduling::policy::Architecture;
 use crate::scheduling::retry::Again;
 use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step};
 use crate::state::State;
@@ -218,25 +218,9 @@ pub(crate) async fn invoke(
     };
     let response = timing.answered(response);
     match call.explained.take() {
-        Some(explained) if call.wants_decision => with_decision(response, &explained),
+        Some(explained) if call.wants_decision => decision::told(response, &explained),
         _ => response,
     }
-}
-
-/// `response` with what was decided here, before what others say that they have decided.
-fn with_decision(
-    mut response: Response<ResponseBody>,
-    explained: &Explained,
-) -> Response<ResponseBody> {
-    let headers = response.headers_mut();
-    let others: Vec<_> = headers.get_all(peer::DECISION).iter().cloned().collect();
-    if let Some(own) = decision::field(explained) {
-        headers.insert(peer::DECISION, own);
-        for other in others {
-            headers.append(peer::DECISION, other);
-        }
-    }
-    response
 }
 
 /// An invocation on its way, from one attempt to the next.
@@ -359,7 +343,7 @@ impl Placing<'_> {
             pending.outcome = Outcome::Cancelled;
         }
         let explains = self.call.wants_decision && !local;
-        let decided = explains.then(|| decisions_of(&answered.response)).unwrap_or_default();
+        let decided = if explains { decision::of_peers(&answered.response) } else { Vec::new() };
         let client = &self.call.client;
         self.context.finish(client, answered, Some(pending), upgrade.take(), |headers| {
             if let Some(report) = report {
@@ -400,13 +384,6 @@ impl Placing<'_> {
         }
         report
     }
-}
-
-/// What the peers that an invocation has passed say that they have decided, as far as they may.
-fn decisions_of<B>(response: &Response<B>) -> Vec<HeaderValue> {
-    let told = response.headers().get_all(peer::DECISION).iter();
-    let fits = |told: &&HeaderValue| told.len() <= decision::FIELD_BYTES_MAX;
-    told.filter(fits).take(HopLimit::MAX.into()).cloned().collect()
 }
 
 impl Context {

@@ -17,6 +17,7 @@ mod failure;
 mod future;
 pub mod headers;
 mod hedge;
+mod host;
 mod in_place;
 mod io;
 pub mod listener;
