@@ -179,8 +179,14 @@ function drawHeat(event) {
 
 function drawDecisions(list) {
   $("decided").hidden = false;
-  rows("decisions", list.slice(0, 20).map((d) => [d.at ?? d.timestamp ?? "", d.function ?? d.fn_name ?? "",
-    d.target ?? d.target_node ?? "", d.architecture ?? "", [d.why ?? "", "words"]]));
+  rows("decisions", list.slice(0, 20).map((d) => [new Date(d.time * 1e3).toLocaleTimeString(), d.function,
+    d.step === "run_here" ? `${d.node} (here)` : d.target ?? d.step, d.architecture, [reason(d), "words"]]));
+}
+
+function reason(decision) {
+  const seen = decision.candidates.filter((c) => c.completion_s != null).sort((a, b) => a.completion_s - b.completion_s);
+  const told = seen.slice(0, 3).map((c) => `${c.node} ${ms(c.completion_s)} ms`).join(", ");
+  return decision.why + (told ? `; predicted: ${told}` : "");
 }
 
 /* What changed since the last event becomes a mark. */
