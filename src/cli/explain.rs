@@ -1,5 +1,6 @@
 //! `explain`: one call of a function, and what its answer tells of where it ran.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -143,7 +144,8 @@ fn outline(value: &Value, level: usize) -> String {
             text
         }
         Value::Array(rows) if rows.iter().all(Value::is_object) && !rows.is_empty() => {
-            let keys: Vec<&String> = rows[0].as_object().into_iter().flat_map(Map::keys).collect();
+            let keys = rows.iter().filter_map(Value::as_object).flat_map(Map::keys);
+            let keys: BTreeSet<&String> = keys.collect();
             let mut cells = vec![keys.iter().map(|key| shown(&key.as_str().into())).collect()];
             for row in rows {
                 cells.push(keys.iter().map(|key| shown(&row[key.as_str()])).collect::<Vec<_>>());
@@ -160,8 +162,7 @@ mod tests {
 
     #[test]
     fn fields_are_told_and_a_decision_is_laid_out() {
-        let decision =
-            r#"{"why":"picked","candidates":[{"node":"a","ms":1.5},{"node":"bb","ms":20}]}"#;
+        let decision = r#"{"why":"picked","candidates":[{"node":"a","ms":1.5},{"node":"bb","ms":20,"why":"x"}]}"#;
         let mut fields = HeaderMap::new();
         for (name, value) in
             [("hopwise-node", "a"), ("hopwise-decision", decision), ("content-type", "x")]
@@ -172,7 +173,7 @@ mod tests {
         let body = Bytes::from_static(b"ok");
         let answer = Answer { status: StatusCode::OK, fields, body };
         let text = explanation(&answer, Duration::from_millis(12), &told);
-        let expected = "200 OK, 2 bytes in 12.0 ms\nnode  a\n\ndecision\n  candidates\n    ms   node\n    1.5  a\n    20   bb\n  why: picked\n";
+        let expected = "200 OK, 2 bytes in 12.0 ms\nnode  a\n\ndecision\n  candidates\n    ms   node  why\n    1.5  a     -\n    20   bb    x\n  why: picked\n";
         assert_eq!(text, expected);
         fields_that_are_no_json_are_told_as_they_are();
     }
