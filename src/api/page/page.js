@@ -179,7 +179,7 @@ function drawHeat(event) {
 
 function drawDecisions(list) {
   $("decided").hidden = false;
-  rows("decisions", list.slice(0, 20).map((d) => [new Date(d.time * 1e3).toLocaleTimeString(), d.function,
+  rows("decisions", list.slice(0, 10).map((d) => [new Date(d.time * 1e3).toLocaleTimeString(), d.function,
     d.step === "run_here" ? `${d.node} (here)` : d.target ?? d.step, d.architecture, [reason(d), "words"]]));
 }
 
