@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
 use hyper::body::Bytes;
 use serde::Serialize;
 use serde_json::Value;
@@ -82,7 +82,6 @@ pub(super) fn events(state: &Arc<State>) -> Response<ResponseBody> {
         Some(Bytes::from(format!("data: {event}\n\n")))
     };
     let mut response = Response::new(ResponseBody::told(PERIOD, tell));
-    *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
