@@ -24,6 +24,7 @@ pub(crate) struct Scripted {
     pub(crate) address: SocketAddr,
     begun: Arc<AtomicUsize>,
     heads: Arc<Mutex<Vec<String>>>,
+    does: Arc<Mutex<Does>>,
 }
 
 impl Scripted {
@@ -35,13 +36,21 @@ impl Scripted {
         let count = Arc::clone(&begun);
         let heads = Arc::<Mutex<Vec<String>>>::default();
         let noted = Arc::clone(&heads);
+        let does = Arc::new(Mutex::new(does));
+        let told = Arc::clone(&does);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (count, noted) = (Arc::clone(&count), Arc::clone(&noted));
-                std::thread::spawn(move || converse(stream.unwrap(), does, &count, &noted));
+                let (told, count, noted) =
+                    (Arc::clone(&told), Arc::clone(&count), Arc::clone(&noted));
+                std::thread::spawn(move || converse(stream.unwrap(), &told, &count, &noted));
             }
         });
-        Self { address, begun, heads }
+        Self { address, begun, heads, does }
+    }
+
+    /// What is done from now on, also on connections that are open.
+    pub(crate) fn turns_to(&self, does: Does) {
+        *self.does.lock().unwrap() = does;
     }
 
     /// The value of the field `name`, in lower case, of the last request.
@@ -59,7 +68,7 @@ impl Scripted {
 
 fn converse(
     mut stream: TcpStream,
-    does: Does,
+    told: &Mutex<Does>,
     begun: &AtomicUsize,
     heads: &Mutex<Vec<String>>,
 ) -> Option<()> {
@@ -71,6 +80,7 @@ fn converse(
                 None => read_some(&mut stream, &mut received)?,
             }
         };
+        let does = *told.lock().unwrap();
         begun.fetch_add(1, Ordering::SeqCst);
         let head = String::from_utf8_lossy(&received[..end]).to_ascii_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
