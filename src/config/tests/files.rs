@@ -65,6 +65,7 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(shown.gateway, default.gateway);
     assert_eq!(shown.listen, default.listen);
     assert_eq!(shown.workers, default.workers);
+    assert_eq!(shown.cores, default.cores);
     assert_eq!(shown.limits, default.limits);
     assert_eq!(shown.timeouts, default.timeouts);
     assert_eq!((shown.peer_key, shown.admin_token), (None, None));
