@@ -81,12 +81,12 @@ class Bed:
             process.stop(signal.SIGTERM)
         self.deciders = {}
 
-    def wait_for(self, node, port):
+    def wait_for(self, node, port, path="/healthz"):
         """Until it answers."""
         deadline = time.monotonic() + READY_S
         while True:
             try:
-                return self.get(node, port, "/healthz")
+                return self.get(node, port, path)
             except (OSError, http.client.HTTPException):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{node.name} does not answer at port {port}; see "
@@ -106,7 +106,8 @@ class Bed:
         """How many invocations each architecture has decided, where they came in."""
         found = Counter()
         for node in entries:
-            text = self.get(node, policies.ADMIN_PORT, "/metrics")
+            # One that was killed and has just been started again may not be there yet.
+            text = self.wait_for(node, policies.ADMIN_PORT, "/metrics")
             for labels, value in DECISION.findall(text):
                 label = dict(re.findall(r'(\w+)="([^"]*)"', labels))
                 found[label.get("architecture", "?")] += int(float(value))

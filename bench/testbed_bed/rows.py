@@ -10,7 +10,7 @@ from . import figures
 
 ROWS, SAMPLES = "rows.json", "invocations.csv.gz"
 #: A cell whose parts were later than this in one of a hundred cases is measured once more.
-LATE_MS = 5.0
+LATE_MS = 10.0
 
 
 def is_disturbed(row):
