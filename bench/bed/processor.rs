@@ -149,3 +149,77 @@ impl State {
         self.updated = self.updated.max(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ends of three that come together and one that comes later, with two cores.
+    fn ends(slowed_from_ms: Option<u64>, seen_at_ms: &[u64]) -> Vec<(u64, u64)> {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut state = State {
+            cores: 2.0,
+            slowed: 1.0,
+            attained: 0.0,
+            updated: start,
+            running: BTreeMap::new(),
+            number: 0,
+            lateness: Lateness::default(),
+        };
+        let mut waiting = Vec::new();
+        for number in 0..3 {
+            let (ended, end) = oneshot::channel();
+            state.running.insert((0.2_f64.to_bits(), number), ended);
+            waiting.push((number, end));
+        }
+        let mut found = Vec::new();
+        for seen in seen_at_ms {
+            if let Some(from) = slowed_from_ms.filter(|from| from <= seen) {
+                state.advance(at(from));
+                state.slowed = 3.0;
+            }
+            state.advance(at(*seen));
+            waiting.retain_mut(|(number, end)| {
+                let ended = end.try_recv().is_ok();
+                found.extend(ended.then_some((*number, *seen)));
+                !ended
+            });
+        }
+        found
+    }
+
+    #[test]
+    fn three_on_two_cores_take_half_as_long_again() {
+        assert_eq!(ends(None, &[299, 301]), [(0, 301), (1, 301), (2, 301)]);
+    }
+
+    #[test]
+    fn what_is_left_takes_longer_once_it_is_slow() {
+        // Half is done after 150 ms; the rest takes three times 150 ms.
+        assert_eq!(ends(Some(150), &[150, 599, 601]).len(), 3);
+        assert_eq!(ends(Some(150), &[150, 599]).len(), 0);
+    }
+
+    #[test]
+    fn an_end_seen_late_counts_where_it_fell() {
+        let start = Instant::now();
+        let (ended, mut end) = oneshot::channel();
+        let (later_ended, mut later) = oneshot::channel();
+        let mut state = State {
+            cores: 1.0,
+            slowed: 1.0,
+            attained: 0.0,
+            updated: start,
+            running: BTreeMap::from([
+                ((0.1_f64.to_bits(), 0), ended),
+                ((0.2_f64.to_bits(), 1), later_ended),
+            ]),
+            number: 2,
+            lateness: Lateness::default(),
+        };
+        // Together until 0.2 s, then the second alone until 0.3 s; nobody looks before.
+        state.advance(start + Duration::from_millis(301));
+        assert!(end.try_recv().is_ok() && later.try_recv().is_ok());
+    }
+}

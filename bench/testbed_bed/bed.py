@@ -5,15 +5,19 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections import Counter
+from pathlib import Path
 
 from . import balancers, policies
-from .hosts import BY_NAME, EDGE, NODES, USERS, Hosts, Process, within
+from .hosts import BY_NAME, EDGE, NODES, USERS, Hosts, Process, delay_ms, within
 
 STORE_PORT = 31190
 READY_S = 15
+#: How much longer than its delay a way may take.
+WAY_MS = 10
 DECISION = re.compile(r'^hopwise_decisions_total\{([^}]*)\} (\S+)$', re.MULTILINE)
 ENTRIES = {"single": [BY_NAME["edge1"]], "distributed": EDGE}
 
@@ -32,6 +36,7 @@ class Bed:
                 self.start_gateway(node)
             for node in NODES:
                 self.wait_for(node, balancers.GATEWAY_PORT)
+            self.check_ways()
         except BaseException:
             self.stop()
             raise
@@ -102,6 +107,23 @@ class Bed:
         finally:
             connection.close()
 
+    def check_ways(self):
+        """Whether a connection takes the time from each node to each that it should."""
+        for one in NODES:
+            for other in NODES:
+                took = min(self.connects_in_ms(one, other) for _ in range(2))
+                wanted = 2 * delay_ms(one, other) if one != other else 0
+                if not -0.5 < took - wanted < WAY_MS:
+                    raise RuntimeError(f"a connection from {one.name} to {other.name} took "
+                                       f"{took:.1f} ms in place of {wanted} ms: is the machine busy?")
+
+    def connects_in_ms(self, one, other):
+        def connect():
+            began = time.perf_counter()
+            socket.create_connection((other.address, balancers.GATEWAY_PORT), READY_S).close()
+            return 1000 * (time.perf_counter() - began)
+        return within(self.hosts.name(one), connect)
+
     def architectures(self, entries):
         """How many invocations each architecture has decided, where they came in."""
         found = Counter()
@@ -168,7 +190,6 @@ class Bed:
 
 def quota(node, number, command):
     """The same command with the node's share of processor time."""
-    from pathlib import Path
     period = 100_000
     for root, file, text in [
             (Path("/sys/fs/cgroup/cpu"), "cpu.cfs_quota_us", str(node.cores * period)),

@@ -60,6 +60,7 @@ def arguments(description, root):
         help="compute in earnest; for machines with more cores than the beds' 12 each")
     add("--out", type=Path, help="where to write (bench/results/testbed)")
     add("--resume", action="store_true", help="measure only what is not in --out yet")
+    add("--possible", action="store_true", help="only say whether a testbed can be made here")
     add("--from-rows", action="store_true", help="make tables and plots of what was measured")
     given = parser.parse_args()
     usual = {"users": USERS, "invocations": 2000, "functions": FUNCTIONS, "runs": 3, "beds": 2,

@@ -22,6 +22,12 @@ def note(out, about, resume):
     path.write_text(json.dumps([*before, about], indent=1) + "\n")
 
 
+def failed(out):
+    """Invocations through hopwise that failed where nothing was wrong."""
+    return sum(row["failed"] for row in rows.read(out)
+               if row["fault"] == "none" and row["policy"] in policies.HOPWISE)
+
+
 def write(given, root):
     out = given.out
     found = rows.read(out)
