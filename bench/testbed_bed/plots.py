@@ -1,5 +1,6 @@
 """Plots as SVG: lines over the number of users, boxes, bars. Nothing but text is needed for that."""
 
+import math
 from html import escape
 
 #: Colour and dashes of each policy.
@@ -14,28 +15,30 @@ WIDTH, HEIGHT = 470, 330
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 34, 44
 
 
-def ticks(high):
-    """Round numbers from nothing to `high`."""
+def ticks(low, high, is_log):
+    """Round numbers between them."""
+    if is_log:
+        every = [step * 10 ** power for power in range(-1, 5) for step in (1, 1.5, 2, 3, 4, 5, 7)]
+        return [value for value in every if low <= value <= high]
     step = 1.0
     while high / step > 6:
         step *= 2.5 if str(step)[0] == "2" else 2
     while high / step < 3:
         step /= 2
-    return [step * i for i in range(int(high / step) + 1)]
+    return [step * i for i in range(int(high / step) + 1) if step * i >= low]
 
 
 class Panel:
     """One plot; `x` and `y` give places for values."""
 
-    def __init__(self, at, title, xs, high, labels, low=0.0):
+    def __init__(self, at, title, xs, high, labels, low=0.0, is_log=False):
         self.left, self.top, self.parts = at[0] + LEFT, at[1] + TOP, []
-        self.xs, self.high, self.low = xs, high, low
+        self.xs, self.is_log = xs, is_log
+        self.low, self.high = self.scaled(low), self.scaled(high)
         bottom, right = at[1] + HEIGHT - BOTTOM, at[0] + WIDTH - RIGHT
         self.bottom, self.right = bottom, right
         self.text((self.left + right) / 2, at[1] + 20, title, "middle", 14)
-        for value in ticks(high):
-            if value < low:
-                continue
+        for value in ticks(low, high, is_log):
             y = self.y(value)
             self.line(self.left, y, right, y, "#dddddd")
             self.text(self.left - 6, y + 4, f"{value:g}", "end")
@@ -49,8 +52,11 @@ class Panel:
         share = (self.xs.index(value) + 0.5) / len(self.xs)
         return self.left + share * (self.right - self.left)
 
+    def scaled(self, value):
+        return math.log(value) if self.is_log else value
+
     def y(self, value):
-        share = (min(value, self.high) - self.low) / (self.high - self.low)
+        share = (self.scaled(value) - self.low) / (self.high - self.low)
         return self.bottom - share * (self.bottom - self.top)
 
     def line(self, x1, y1, x2, y2, colour, width=1):
@@ -100,14 +106,18 @@ def write(path, panels, names):
         + "\n".join([*parts, *named]) + "</svg>\n", encoding="utf-8")
 
 
-def lines(path, title, series, label, low=0.0):
+def lines(path, title, series, label):
     """`series`: for each entry, for each policy, points over users."""
     names = [name for name in STYLES if any(name in found for found in series.values())]
     xs = sorted({x for found in series.values() for points in found.values() for x, _ in points})
-    high = 1.05 * max(y for found in series.values() for points in found.values() for _, y in points)
+    ys = [y for found in series.values() for points in found.values() for _, y in points]
     panels = []
     for place, (entry, found) in enumerate(series.items()):
-        panel = Panel((place * WIDTH, 0), f"{title}, {entry} entry", xs, high, ("users", label), low)
+        # One policy is several times as slow as the others: on an even scale these were one line.
+        panel = Panel((place * WIDTH, 0), f"{title}, {entry} entry", xs, 1.05 * max(ys),
+                      ("users", label), 0.95 * min(ys), is_log=True)
+        for x in xs:
+            panel.text(panel.x(x), panel.bottom + 16, x, "middle")
         for name in names:
             if name in found:
                 panel.curve(found[name], name)
