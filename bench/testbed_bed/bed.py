@@ -60,7 +60,7 @@ class Bed:
     def start_decider(self, node, policy):
         if policy in policies.HOPWISE:
             path = self.scratch / f"{node.name}.yaml"
-            path.write_text(policies.configuration(policy, node))
+            path.write_text(policies.configuration(policy, node, self.options.compute))
             command = [self.programs["hopwise"], "run", "--config", path]
         else:
             directory = self.scratch / f"{node.name}-balancer"

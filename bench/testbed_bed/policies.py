@@ -27,8 +27,11 @@ SIMULATED = {
 ALL = [*HOPWISE, *balancers.NAMES]
 
 
-def configuration(policy, node):
+def configuration(policy, node, compute=False):
     """As the sidecar of `node` reads it; JSON is YAML."""
+    # The documented rules look at the share of CPU in use, which is that of this whole machine
+    # where nothing is computed: then only the number in flight counts.
+    offload = {"enabled": True} if compute else {"enabled": True, "cpu_thresh": 1.0}
     architecture, selection, rule = HOPWISE[policy]
     return json.dumps({
         "architecture": architecture,
@@ -40,6 +43,6 @@ def configuration(policy, node):
         "gateway": f"127.0.0.1:{balancers.GATEWAY_PORT}",
         "topology": [
             {"id": n.name, "role": n.role, "zone": n.zone, "address": n.address,
-             "port": PORT, "gateway_port": balancers.GATEWAY_PORT, "offload": {"enabled": True}}
+             "port": PORT, "gateway_port": balancers.GATEWAY_PORT, "offload": offload}
             for n in NODES],
     }, indent=1)
