@@ -55,7 +55,7 @@ class Bed:
         if self.options.compute:
             command = quota(node, self.hosts.number, command)
         self.gateways[node] = self.run(node, "gateway", command, stdin=subprocess.PIPE,
-                                       stdout=subprocess.PIPE)
+                                       stdout=subprocess.PIPE, urgent=not self.options.compute)
 
     def start_decider(self, node, policy):
         if policy in policies.HOPWISE:
@@ -143,7 +143,7 @@ class Bed:
         for node in entries:
             command += ["--entry", f"{node.address}:{port}"]
         return Process(self.hosts.name(USERS), command, self.scratch / "users.log",
-                       stdout=subprocess.PIPE)
+                       urgent=True, stdout=subprocess.PIPE)
 
     def lateness(self):
         """Of the router, and of the gateways: the worst of them. Counting starts anew."""

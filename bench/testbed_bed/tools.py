@@ -5,11 +5,11 @@ from pathlib import Path
 
 from peers_report import tools
 
-tools.DEBIAN |= {"ip": "iproute2", "setpriv": "util-linux"}
+tools.DEBIAN |= {"ip": "iproute2", "setpriv": "util-linux", "chrt": "util-linux"}
 
 
 def install_tools():
-    tools.install(["ip", "setpriv", "nice"])
+    tools.install(["ip", "setpriv", "chrt", "nice"])
 
 
 def built(root):
