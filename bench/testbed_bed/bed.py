@@ -16,8 +16,8 @@ from .hosts import BY_NAME, EDGE, NODES, USERS, Hosts, Process, delay_ms, within
 
 STORE_PORT = 31190
 READY_S = 15
-#: How much longer than its delay a way may take.
-WAY_MS = 10
+#: How much longer than its delay a way may take, in one of so many tries.
+WAY_MS, WAY_TRIES = 5, 20
 DECISION = re.compile(r'^hopwise_decisions_total\{([^}]*)\} (\S+)$', re.MULTILINE)
 ENTRIES = {"single": [BY_NAME["edge1"]], "distributed": EDGE}
 
@@ -111,9 +111,12 @@ class Bed:
         """Whether a connection takes the time from each node to each that it should."""
         for one in NODES:
             for other in NODES:
-                took = min(self.connects_in_ms(one, other) for _ in range(2))
                 wanted = 2 * delay_ms(one, other) if one != other else 0
-                if not -0.5 < took - wanted < WAY_MS:
+                for _ in range(WAY_TRIES):
+                    took = self.connects_in_ms(one, other)
+                    if -0.5 < took - wanted < WAY_MS:
+                        break
+                else:
                     raise RuntimeError(f"a connection from {one.name} to {other.name} took "
                                        f"{took:.1f} ms in place of {wanted} ms: is the machine busy?")
 
