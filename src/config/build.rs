@@ -10,9 +10,7 @@ use super::lines::PROBLEMS_MAX;
 use super::raw::Raw;
 use super::reader::Fault;
 use super::tls::{Endpoint, Files, Tls};
-use super::{
-    Authority, CORES_MAX, Listen, Secret, Snapshot, WORKERS_MAX, checks, lines, parse, raw, secrets,
-};
+use super::{Authority, Listen, Secret, Snapshot, WORKERS_MAX, checks, lines, parse, raw, secrets};
 use crate::problem::Problem;
 use crate::scheduling::Site;
 use crate::scheduling::policy::{OffloadRule, Policy};
@@ -182,6 +180,6 @@ fn workers_default() -> NonZeroUsize {
 }
 
 fn cores_default() -> NonZeroU16 {
-    let cores = u16::try_from(cores_here().get()).unwrap_or(CORES_MAX);
-    NonZeroU16::new(cores.min(CORES_MAX)).unwrap_or(NonZeroU16::MIN)
+    let cores = u16::try_from(cores_here().get()).unwrap_or(raw::CORES_MAX);
+    NonZeroU16::new(cores.min(raw::CORES_MAX)).unwrap_or(NonZeroU16::MIN)
 }

@@ -38,8 +38,6 @@ use crate::topology::NodeId;
 
 /// Most threads of the data path.
 pub const WORKERS_MAX: usize = 256;
-/// Most cores of a node.
-pub const CORES_MAX: u16 = 4096;
 
 /// Everything configuration says, validated. Never changed: a change makes the next one.
 #[derive(Debug, Clone)]

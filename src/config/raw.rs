@@ -16,8 +16,7 @@ use super::rules::{
 };
 use super::tls::Files;
 use super::{
-    Authority, CORES_MAX, FunctionRule, HeaderCase, Interception, Limits, Listen, Timeouts,
-    WORKERS_MAX,
+    Authority, FunctionRule, HeaderCase, Interception, Limits, Listen, Timeouts, WORKERS_MAX,
 };
 use crate::problem::Problem;
 use crate::scheduling::FunctionName;
@@ -82,6 +81,9 @@ pub(super) struct Raw<'a> {
     pub(super) interception: Option<Interception>,
     pub(super) header_case: HeaderCase,
 }
+
+/// Most cores of a node.
+pub(super) const CORES_MAX: u16 = 4096;
 
 /// Where certificates are kept, where they are.
 pub(super) struct RawTls {
