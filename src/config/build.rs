@@ -74,6 +74,7 @@ pub(super) fn snapshot(
             interception: raw.interception,
             header_case: raw.header_case,
             functions: raw.functions,
+            routes: raw.routes,
             drained: Box::default(),
             text: text.into(),
             id_override,

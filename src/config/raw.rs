@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 use super::reader::{Fault, Section, read_document, shape_of};
+use super::routes::{Routes, read_routes};
 use super::rules::{
     read_dynamic, read_health, read_hedge, read_queue, read_retries, read_tail_scheduler,
 };
@@ -67,6 +68,7 @@ pub(super) struct Raw<'a> {
     pub(super) health: HealthRule,
     /// What is said of functions, where it is not what holds for all.
     pub(super) functions: HashMap<FunctionName, FunctionRule>,
+    pub(super) routes: Routes,
     pub(super) data: Option<SocketAddr>,
     pub(super) admin: SocketAddr,
     pub(super) handover: Option<Arc<Path>>,
@@ -132,6 +134,7 @@ fn read_all<'a>(s: &mut Section<'a>) -> Raw<'a> {
         retries: s.section("retries", read_retries),
         health: s.section("health", read_health),
         functions: read_functions(s),
+        routes: read_routes(s),
         data,
         admin,
         handover: s.section("handover", |s| s.parsed("socket", unix_socket)),

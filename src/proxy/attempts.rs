@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Response;
 use hyper::upgrade::OnUpgrade;
 
+use crate::config::Platform;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::retry::Again;
 use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage};
@@ -152,8 +153,9 @@ impl Placing<'_> {
             Err(failure) => return Err((attempt, None, failure)),
         };
         let local = attempt.target == self.call.snapshot.site.here;
-        let mut word = answered.word(local);
-        if word.is_none() && answered.may_be_unknown() {
+        let platform = self.call.platform;
+        let mut word = answered.word(platform, local);
+        if word.is_none() && platform == Platform::OpenFaas && answered.may_be_unknown() {
             word = answered.unknown().await;
         }
         match word {

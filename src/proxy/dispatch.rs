@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
-use crate::config::Snapshot;
+use crate::config::{self, Platform, Snapshot};
 use crate::decisions::Explained;
 use crate::metrics::Invoked;
 use crate::scheduling::FunctionName;
@@ -58,6 +58,7 @@ pub(crate) struct Call {
     pub(crate) client: Client,
     pub(crate) function: FunctionName,
     pub(crate) asynchronous: bool,
+    pub(crate) platform: Platform,
     pub(crate) hop: u8,
     pub(crate) stage: Stage,
     pub(crate) via: String,
@@ -107,9 +108,7 @@ pub(super) fn serve(
     let body = RequestBody::incoming(body, snapshot.limits.replay_body_bytes);
     let prepared = outbound::prepare(head, body, &caller.client);
     let call = match route {
-        Route::Function { name, asynchronous } => {
-            Ok(call_of(&context, caller, snapshot, name, asynchronous))
-        }
+        Route::Function(called) => Ok(call_of(&context, caller, snapshot, called)),
         // On the heap, so that what invocations need does not grow by it.
         Route::Own | Route::Gateway => Err(Box::new((caller.client, snapshot))),
     };
@@ -126,13 +125,13 @@ fn call_of(
     context: &Context,
     caller: Caller,
     snapshot: Arc<Snapshot>,
-    function: FunctionName,
-    asynchronous: bool,
+    called: config::Invoked,
 ) -> Box<Call> {
     let mut call = Box::new(Call {
         client: caller.client,
-        function,
-        asynchronous,
+        function: called.function,
+        asynchronous: called.asynchronous,
+        platform: called.platform,
         hop: 0,
         stage: Stage::Entry,
         via: String::new(),

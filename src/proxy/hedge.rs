@@ -142,6 +142,6 @@ impl Placing<'_> {
     /// Whether somebody ran it and answered.
     fn is_answer(&self, attempt: &Attempt, sent: &Sent) -> bool {
         let local = attempt.target == self.call.snapshot.site.here;
-        sent.as_ref().is_ok_and(|answered| answered.word(local).is_none())
+        sent.as_ref().is_ok_and(|answered| answered.word(self.call.platform, local).is_none())
     }
 }
