@@ -75,3 +75,15 @@ fn the_reference_shows_the_defaults() {
     let shown = REFERENCE.replace("enabled: false", "enabled: true");
     assert_eq!(load(&shown).unwrap().interception, default, "the mark shown is the default");
 }
+
+#[test]
+fn what_the_page_about_gateways_shows_loads() {
+    let page = include_str!("../../../config/gateways.md");
+    let shown: Vec<&str> = page.split("```yaml\n").skip(1).collect();
+    assert_eq!(shown.len(), 3);
+    for example in shown {
+        let (example, _) = example.split_once("```").unwrap();
+        let snapshot = based(example).unwrap();
+        assert_ne!(snapshot.routes, Routes::default(), "{example}");
+    }
+}
