@@ -4,6 +4,7 @@
 //! means of `reader`), and these become a [`Snapshot`] if they agree with each other (`build`,
 //! `checks`). Every step notes what is wrong and goes on, so all problems are told at once.
 
+mod access_log;
 mod build;
 mod checks;
 mod drained;
@@ -18,6 +19,7 @@ mod secrets;
 mod shape;
 mod tls;
 
+pub use access_log::{AccessLogRule, LogFormat};
 pub use dump::REFERENCE;
 pub(crate) use lines::locate;
 pub use schema::schema;
@@ -69,6 +71,8 @@ pub struct Snapshot {
     pub interception: Option<Interception>,
     /// How names of header fields are spelled on connections opened from now on.
     pub header_case: HeaderCase,
+    /// Which requests the access log tells of.
+    pub access_log: AccessLogRule,
     /// What is said of functions, where it is not what holds for all.
     pub functions: HashMap<FunctionName, FunctionRule>,
     /// IP addresses of the topology's nodes, for telling peers from clients without a key.

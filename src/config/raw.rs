@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
+use super::access_log::read_access_log;
 use super::reader::{Fault, Section, read_document, shape_of};
 use super::rules::{
     read_dynamic, read_health, read_hedge, read_queue, read_retries, read_tail_scheduler,
 };
 use super::tls::Files;
 use super::{
-    Authority, FunctionRule, HeaderCase, Interception, Limits, Listen, Timeouts, WORKERS_MAX,
+    AccessLogRule, Authority, FunctionRule, HeaderCase, Interception, Limits, Listen, Timeouts,
+    WORKERS_MAX,
 };
 use crate::problem::Problem;
 use crate::scheduling::FunctionName;
@@ -79,6 +81,7 @@ pub(super) struct Raw<'a> {
     pub(super) admin_token_file: Option<&'a str>,
     pub(super) interception: Option<Interception>,
     pub(super) header_case: HeaderCase,
+    pub(super) access_log: AccessLogRule,
 }
 
 /// Where certificates are kept, where they are.
@@ -147,6 +150,7 @@ fn read_all<'a>(s: &mut Section<'a>) -> Raw<'a> {
         header_case: s
             .choice("header_case", &HeaderCase::ALL, HeaderCase::as_str)
             .unwrap_or_default(),
+        access_log: s.section("access_log", read_access_log),
     }
 }
 
