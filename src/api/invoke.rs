@@ -18,7 +18,8 @@ use crate::config::{Platform, Snapshot};
 use crate::proxy::Context;
 use crate::proxy::admit::{Admitted, Caller};
 use crate::proxy::answer::{Refused, json};
-use crate::proxy::dispatch::{self, Call};
+use crate::proxy::call::Call;
+use crate::proxy::dispatch;
 use crate::proxy::explain;
 use crate::proxy::outbound::prepare;
 use crate::proxy::peer;
@@ -139,7 +140,8 @@ fn call(
     stage: Stage,
     deadline: Option<Instant>,
 ) -> Call {
-    let Caller { client, peer, wants_decision, .. } = caller;
+    let Caller { client, peer, wants_decision, trail, .. } = caller;
+    trail.calls(asked.function);
     let (hop, architecture) = peer.as_ref().map_or((0, None), |peer| (peer.hop, peer.architecture));
     let (via, path) = peer.map_or_else(Default::default, |peer| (peer.via, peer.path));
     Call {
@@ -159,6 +161,7 @@ fn call(
         wants_decision,
         explained: RefCell::default(),
         invoked: RefCell::default(),
+        trail,
     }
 }
 

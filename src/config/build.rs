@@ -73,6 +73,7 @@ pub(super) fn snapshot(
             admin_token,
             interception: raw.interception,
             header_case: raw.header_case,
+            access_log: raw.access_log,
             functions: raw.functions,
             routes: raw.routes,
             drained: Box::default(),

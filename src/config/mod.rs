@@ -4,6 +4,7 @@
 //! means of `reader`), and these become a [`Snapshot`] if they agree with each other (`build`,
 //! `checks`). Every step notes what is wrong and goes on, so all problems are told at once.
 
+mod access_log;
 mod bounds;
 mod build;
 mod checks;
@@ -21,6 +22,7 @@ mod shape;
 mod template;
 mod tls;
 
+pub use access_log::{AccessLogRule, LogFormat};
 pub use bounds::{Limits, Timeouts};
 pub use dump::REFERENCE;
 pub(crate) use lines::locate;
@@ -76,6 +78,8 @@ pub struct Snapshot {
     pub header_case: HeaderCase,
     /// Which requests are invocations, and of which function.
     pub routes: Routes,
+    /// Which requests the access log tells of.
+    pub access_log: AccessLogRule,
     /// What is said of functions, where it is not what holds for all.
     pub functions: HashMap<FunctionName, FunctionRule>,
     /// IP addresses of the topology's nodes, for telling peers from clients without a key.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
+use super::access_log::read_access_log;
 use super::reader::{Fault, Section, read_document, shape_of};
 use super::routes::{Routes, read_routes};
 use super::rules::{
@@ -17,7 +18,8 @@ use super::rules::{
 };
 use super::tls::Files;
 use super::{
-    Authority, FunctionRule, HeaderCase, Interception, Limits, Listen, Timeouts, WORKERS_MAX,
+    AccessLogRule, Authority, FunctionRule, HeaderCase, Interception, Limits, Listen, Timeouts,
+    WORKERS_MAX,
 };
 use crate::problem::Problem;
 use crate::scheduling::FunctionName;
@@ -81,6 +83,7 @@ pub(super) struct Raw<'a> {
     pub(super) admin_token_file: Option<&'a str>,
     pub(super) interception: Option<Interception>,
     pub(super) header_case: HeaderCase,
+    pub(super) access_log: AccessLogRule,
 }
 
 /// Where certificates are kept, where they are.
@@ -150,6 +153,7 @@ fn read_all<'a>(s: &mut Section<'a>) -> Raw<'a> {
         header_case: s
             .choice("header_case", &HeaderCase::ALL, HeaderCase::as_str)
             .unwrap_or_default(),
+        access_log: s.section("access_log", read_access_log),
     }
 }
 

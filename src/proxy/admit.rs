@@ -25,6 +25,7 @@ use super::host::names_a_host;
 use super::peer::{self, PeerContext, Standing};
 use super::request_body::drain;
 use super::response_body::ResponseBody;
+use super::trail::{Followed, Trail};
 
 /// Who is calling.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub struct Caller {
     pub wants_report: bool,
     /// Whether the answer says what was decided, and why.
     pub wants_decision: bool,
+    /// What is noted of the request.
+    pub(crate) trail: Trail,
 }
 
 /// What a request is for.
@@ -109,7 +112,7 @@ impl<S> Layer<S> for Admit {
     }
 }
 
-impl<S> Service<Request<Incoming>> for Admission<S>
+impl<S> Service<Followed<Incoming>> for Admission<S>
 where
     S: Service<Admitted, Response = Response<ResponseBody>, Error = Infallible>,
 {
@@ -121,8 +124,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        match self.admit.admit(request) {
+    fn call(&mut self, followed: Followed<Incoming>) -> Self::Future {
+        match self.admit.admit(followed) {
             Ok(admitted) => Either::One { future: self.inner.call(admitted) },
             Err((answer, body)) => Either::Other { future: refuse(answer, body) },
         }
@@ -174,10 +177,14 @@ fn refuse(unserved: Unserved, body: Incoming) -> Refusing {
 }
 
 impl Admit {
-    fn admit(&self, mut request: Request<Incoming>) -> Result<Admitted, (Unserved, Incoming)> {
+    fn admit(&self, followed: Followed<Incoming>) -> Result<Admitted, (Unserved, Incoming)> {
+        let Followed { mut request, trail } = followed;
         let snapshot = self.state.snapshot();
+        trail.note(|notes| notes.snapshot = Some(Arc::clone(&snapshot)));
         match self.examine(&snapshot, &request) {
-            Ok((route, caller)) => {
+            Ok((route, mut caller)) => {
+                trail.admitted(&route, &caller);
+                caller.trail = trail;
                 if shows_token(&snapshot, request.headers()) {
                     // It is meant for us; nobody behind us has business with it.
                     request.headers_mut().remove(AUTHORIZATION);
@@ -279,6 +286,7 @@ impl Admit {
             is_trusted,
             wants_report,
             wants_decision,
+            trail: Trail::default(),
         })
     }
 }

@@ -85,9 +85,9 @@ impl Placing<'_> {
                         Box::pin(watched).await
                     }
                     None => {
-                        let Attempt { destination, .. } = &attempt;
-                        let snapshot = &self.call.snapshot;
-                        let sent = self.context.send(snapshot, destination, outbound, left).await;
+                        let (snapshot, mark) = (&self.call.snapshot, self.mark(&attempt));
+                        let to = &attempt.destination;
+                        let sent = self.context.send(snapshot, to, outbound, left, mark).await;
                         (attempt, sent)
                     }
                 },
@@ -127,8 +127,10 @@ impl Placing<'_> {
         let invocation = self.invocation(architecture, &tried.avoid);
         let invocation = Invocation { again: tried.again, ..invocation };
         let (snapshot, asked) = (&self.call.snapshot, self.call.wants_decision);
+        let since = self.call.trail.now();
         let (decision, explained) =
             self.context.state.decide_and_explain(snapshot, &invocation, asked);
+        self.call.trail.decided(since, &decision, false);
         if asked {
             *self.call.explained.borrow_mut() = explained;
         }

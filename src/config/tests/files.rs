@@ -67,6 +67,7 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(shown.workers, default.workers);
     assert_eq!(shown.limits, default.limits);
     assert_eq!(shown.timeouts, default.timeouts);
+    assert_eq!(shown.access_log, default.access_log);
     assert_eq!((shown.peer_key, shown.admin_token), (None, None));
     assert_eq!((shown.interception, default.interception), (None, None));
 
