@@ -19,6 +19,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use crate::access_log::AccessLog;
 use crate::api::Api;
 use crate::config::{Interception, Snapshot};
 use crate::host_load::{SAMPLE_INTERVAL, Sampler};
@@ -82,7 +83,10 @@ impl Sidecar {
             try_mark(mark)?;
         }
         let workers = snapshot.workers.get();
+        let access_log = AccessLog::open(&snapshot.access_log);
+        let access_log = access_log.map_err(|problem| anyhow::anyhow!("{problem}"))?;
         let state = Arc::new(State::new(snapshot, source.map(Path::to_owned), rng));
+        state.access_log.follow(access_log);
         if let Some(recorder) = recorder {
             state.record_with(recorder);
         }

@@ -3,14 +3,14 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::api;
-use crate::config::{Change, Secret, Snapshot};
-use crate::proxy::admit::{self, Route};
+use crate::config::{Change, Invoked, Routes, Secret, Snapshot};
 use crate::proxy::signature::{self, Session};
 use crate::proxy::{headers, peer};
 
 /// A path that is called: what is taken for a function must lead nowhere else.
 pub fn path(path: &str) {
-    let Ok(Route::Function { name, .. }) = admit::classify(path) else { return };
+    let routes = Routes::default();
+    let Ok(Some(Invoked { function: name, .. })) = routes.at_path(path) else { return };
     let tail = path.splitn(4, '/').nth(3).unwrap_or_default().to_ascii_lowercase();
     let decoded = tail.replace("%2e", ".").replace("%5c", "\\").replace("%2f", "/");
     assert!(!tail.contains("%2f") && !tail.contains("%5c") && !tail.contains("%00"), "{path:?}");

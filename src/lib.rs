@@ -14,6 +14,7 @@
 //! | [`sim`] | pure: machines, network, clients and faults in virtual time, around the same scheduler |
 //! | [`config`] | YAML as written, and the one validated [`config::Snapshot`] |
 //! | [`logging`] | what this process logs, changed while it runs |
+//! | [`access_log`] | a line for each request, written behind its back |
 //! | [`metrics`] | Prometheus families in one table |
 //! | [`clients`] | what clients take, all together and each |
 //! | [`host_load`] | the load of this host, sampled on a timer |
@@ -29,7 +30,7 @@
 //! | [`simulate`] | scenarios from YAML through [`sim`] on all cores, to tables and charts |
 //!
 //! Arrows point one way: `problem, topology < scheduling < config < state < proxy < api < app <
-//! demo, simulate, fuzzing < cli`. `clients`, `decisions`, `logging`, `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
+//! demo, simulate, fuzzing < cli`. `access_log`, `clients`, `decisions`, `logging`, `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
 //! them: it uses [`config`] for the changes it simulates, and nothing that lives.
 //!
 //! # What holds
@@ -44,6 +45,7 @@
 //! 5. Everything is bounded by a named constant or a configuration key.
 //! 6. No lock is held across an await, and the cost of an invocation does not depend on history.
 
+pub mod access_log;
 pub mod api;
 pub mod app;
 pub mod cli;

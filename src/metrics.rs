@@ -71,6 +71,8 @@ pub struct Metrics {
     pub breaker_refusals: Count,
     /// Requests whose client went away or broke off its body.
     pub client_aborts: Count,
+    /// Lines of the access log that could not be written; brought up to date before rendering.
+    pub access_log_dropped: Count,
     /// Requests from which internal headers of a stranger were removed.
     pub stripped: Count,
     /// Calls of those who said that they were a peer, and could not prove it.
@@ -123,6 +125,7 @@ impl Metrics {
             retries_refused: Count::default(),
             breaker_refusals: Count::default(),
             client_aborts: Count::default(),
+            access_log_dropped: Count::default(),
             stripped: Count::default(),
             peer_rejections: Count::default(),
             tls_handshake_failures: Count::default(),
@@ -204,6 +207,12 @@ impl Metrics {
         for (count, total) in self.ejections.iter().zip(total) {
             count.inc_by(total.saturating_sub(count.get()));
         }
+    }
+
+    /// Brings the count of lines that could not be written up to `total`.
+    pub fn follow_access_log(&self, total: u64) {
+        let count = &self.access_log_dropped;
+        count.inc_by(total.saturating_sub(count.get()));
     }
 
     /// Everything as `format` has it, with what is `shown` of functions and nodes beside.

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use rand_pcg::Pcg64;
 use tokio::sync::watch;
 
+use crate::access_log::AccessLog;
 use crate::clients::Clients;
 use crate::config::{Change, Digest, Snapshot};
 use crate::decisions::{Decisions, Explained};
@@ -40,6 +41,8 @@ pub struct State {
     draining: AtomicBool,
     failing: AtomicBool,
     orders: watch::Sender<Order>,
+    /// A line for each request, if they are wanted.
+    pub access_log: AccessLog,
     /// The last decisions.
     pub decisions: Decisions,
     /// Counters and gauges.
@@ -99,6 +102,7 @@ impl State {
             draining: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             orders: watch::Sender::new(Order::Serve),
+            access_log: AccessLog::default(),
             decisions,
             metrics,
             host_load: HostLoad::default(),
@@ -305,6 +309,11 @@ impl State {
         self.scheduler().in_flight(snapshot.site.node().slot)
     }
 
+    /// Whether anybody wants to be told of requests once they are over.
+    pub fn follows_requests(&self) -> bool {
+        self.access_log.is_on()
+    }
+
     /// Makes `/ready` say that no more is to be sent here.
     pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -346,6 +355,10 @@ impl State {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot();
         let next = current.with(change).map_err(|problems| self.refuse(problems))?;
+        if matches!(change, Change::Text(_)) {
+            let sink = AccessLog::open(&next.access_log);
+            self.access_log.follow(sink.map_err(|problem| self.refuse(vec![problem]))?);
+        }
         let next = Arc::new(next);
         // The scheduler knows the new nodes before anyone can ask for them.
         self.scheduler().follow(change, &next);

@@ -10,20 +10,22 @@ use http::header::{
     HeaderValue, RANGE, RETRY_AFTER, TRAILER, UPGRADE,
 };
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Response, StatusCode, Uri};
 use hyper::body::Bytes;
 
-use crate::config::Snapshot;
+use crate::config::{Platform, Snapshot};
 use crate::proxy::Context;
 use crate::proxy::admit::{Admitted, Caller};
 use crate::proxy::answer::{Refused, json};
-use crate::proxy::dispatch::{self, Call};
+use crate::proxy::call::Call;
+use crate::proxy::dispatch;
 use crate::proxy::explain;
 use crate::proxy::outbound::prepare;
 use crate::proxy::peer;
 use crate::proxy::request_body::RequestBody;
 use crate::proxy::response_body::ResponseBody;
+use crate::scheduling::FunctionName;
 use crate::scheduling::route::Stage;
 
 use super::body::{read_answer, read_request};
@@ -104,8 +106,9 @@ async fn invoke(
     };
     let tag = asked.tag.take();
     let wants_report = caller.wants_report;
-    let head = function_head(head, &asked);
-    let mut call = call(&asked, &snapshot, caller, stage, deadline);
+    let (at, platform) = address_of(&snapshot, asked.function)?;
+    let head = function_head(head, &asked, at);
+    let mut call = call(&asked, platform, &snapshot, caller, stage, deadline);
     call.keep_time();
     call.begin(&context.state);
     let deadline = call.deadline;
@@ -131,12 +134,14 @@ async fn invoke(
 /// The invocation that `asked` describes, with what a peer adds to it in headers.
 fn call(
     asked: &EntryRequest,
+    platform: Platform,
     snapshot: &Arc<Snapshot>,
     caller: Caller,
     stage: Stage,
     deadline: Option<Instant>,
 ) -> Call {
-    let Caller { client, peer, wants_decision, .. } = caller;
+    let Caller { client, peer, wants_decision, trail, .. } = caller;
+    trail.calls(asked.function);
     let (hop, architecture) = peer.as_ref().map_or((0, None), |peer| (peer.hop, peer.architecture));
     let (via, path) = peer.map_or_else(Default::default, |peer| (peer.via, peer.path));
     Call {
@@ -144,6 +149,7 @@ fn call(
         client,
         function: asked.function,
         asynchronous: false,
+        platform,
         hop: asked.hop.unwrap_or(hop),
         stage,
         via,
@@ -155,11 +161,12 @@ fn call(
         wants_decision,
         explained: RefCell::default(),
         invoked: RefCell::default(),
+        trail,
     }
 }
 
 /// The client's request turned into a call of the function itself.
-fn function_head(mut head: Parts, asked: &EntryRequest) -> Parts {
+fn function_head(mut head: Parts, asked: &EntryRequest, at: Address) -> Parts {
     for name in &NOT_PASSED {
         head.headers.remove(name);
     }
@@ -169,17 +176,36 @@ fn function_head(mut head: Parts, asked: &EntryRequest) -> Parts {
     let length = asked.payload.length_bytes();
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     head.method = Method::POST;
-    head.uri = function_uri(head.uri, asked.function.as_str());
+    head.uri = uri_at(head.uri, at);
     head
 }
 
-/// The function's path, at the authority that `uri` names, if any: h2 has no Host beside it.
-fn function_uri(uri: Uri, function: &str) -> Uri {
-    // A function's name has no character that a path cannot have.
-    let path = PathAndQuery::try_from(format!("/function/{function}"))
-        .unwrap_or_else(|_| PathAndQuery::from_static("/"));
+/// Where a function is called: its host, where it has one of its own, and its path.
+type Address = (Option<Authority>, PathAndQuery);
+
+/// Where `function` is called, and what runs it there.
+fn address_of(snapshot: &Snapshot, function: FunctionName) -> Result<(Address, Platform), Refused> {
+    let no_route = || {
+        let message = format!(
+            "no route leads to a function called {function}; add one to routes in the configuration"
+        );
+        Refused::new(StatusCode::NOT_FOUND, "no_route", message)
+    };
+    let (host, path, platform) = snapshot.routes.address_of(function).ok_or_else(no_route)?;
+    let host = host.map(Authority::try_from).transpose().map_err(|_| no_route())?;
+    let path = PathAndQuery::try_from(path).map_err(|_| no_route())?;
+    Ok(((host, path), platform))
+}
+
+/// `uri` at that address; at the authority that it names, where the function has none of its own:
+/// h2 has no Host beside it.
+fn uri_at(uri: Uri, (host, path): Address) -> Uri {
     let mut parts = uri.into_parts();
     parts.path_and_query = Some(path.clone());
+    if host.is_some() {
+        parts.authority = host;
+        parts.scheme.get_or_insert(Scheme::HTTP);
+    }
     Uri::from_parts(parts).unwrap_or_else(|_| Uri::from(path))
 }
 
@@ -293,13 +319,17 @@ topology:
     }
 
     #[test]
-    fn the_function_is_called_at_the_authority_of_the_client() {
-        for (asked, called) in [
-            ("/entry?x=1", "/function/echo"),
-            ("http://edge1:31113/entry", "http://edge1:31113/function/echo"),
-            ("edge1:31113", "/function/echo"),
+    fn the_function_is_called_at_its_host_or_the_authority_of_the_client() {
+        for (asked, host, called) in [
+            ("/entry?x=1", None, "/function/echo"),
+            ("http://edge1:31113/entry", None, "http://edge1:31113/function/echo"),
+            ("edge1:31113", None, "/function/echo"),
+            ("/entry", Some("echo.faas"), "http://echo.faas/function/echo"),
+            ("https://edge1/entry", Some("echo.faas"), "https://echo.faas/function/echo"),
         ] {
-            assert_eq!(function_uri(asked.parse().unwrap(), "echo").to_string(), called);
+            let host = host.map(Authority::from_static);
+            let at = (host, PathAndQuery::from_static("/function/echo"));
+            assert_eq!(uri_at(asked.parse().unwrap(), at).to_string(), called);
         }
     }
 

@@ -16,6 +16,7 @@ pub(super) fn metrics(state: &State, admitted: &Admitted) -> Response<ResponseBo
     let Admitted { request, snapshot, .. } = admitted;
     let ejections = state.scheduler().ejections();
     state.metrics.follow_ejections(ejections);
+    state.metrics.follow_access_log(state.access_log.dropped());
     state.metrics.in_flight.set(i64::from(state.in_flight(snapshot)));
     let running_max = state.turns.running_max(&snapshot.site.policy.queue);
     state.metrics.running_max.set(i64::from(running_max));

@@ -296,6 +296,7 @@ mod tests {
                 is_trusted,
                 wants_report: false,
                 wants_decision: false,
+                trail: Default::default(),
             };
             let refused = route.permit(&caller, from_page).err();
             let context = format!("{path} {port:?} trusted {is_trusted} page {from_page}");

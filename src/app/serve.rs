@@ -82,6 +82,7 @@ async fn run(options: Options, held: Sockets) -> anyhow::Result<ExitCode> {
     drop(handover);
     leave(&sidecar, end, &mut signals).await;
     sidecar.state.end_record();
+    sidecar.state.access_log.end();
     Ok(ExitCode::SUCCESS)
 }
 

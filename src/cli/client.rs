@@ -11,8 +11,11 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use super::secure::{Files, Secure};
 
 /// Most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -51,7 +54,7 @@ impl Failed {
 /// The sidecar that is asked.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Admin {
-    /// The admin port of the sidecar; plain HTTP.
+    /// The admin port of the sidecar; https://HOST:PORT where it speaks TLS.
     #[arg(
         long = "admin",
         value_name = "HOST:PORT",
@@ -65,6 +68,8 @@ pub(super) struct Admin {
     /// How long an answer may take, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     within: u64,
+    #[command(flatten)]
+    tls: Files,
 }
 
 /// A server, and what is shown to it.
@@ -74,6 +79,7 @@ pub(super) struct Client {
     pub(super) address: String,
     /// How to name another, for those who find nobody there.
     pub(super) option: &'static str,
+    pub(super) secure: Option<Secure>,
     pub(super) fields: HeaderMap,
     pub(super) within: Duration,
 }
@@ -96,8 +102,10 @@ impl Admin {
             value.set_sensitive(true);
             fields.insert(AUTHORIZATION, value);
         }
+        let (address, secure) = self.tls.at(&self.address)?;
         Ok(Client {
-            address: self.address.trim_start_matches("http://").trim_end_matches('/').to_owned(),
+            address,
+            secure,
             option: "--admin or HOPWISE_ADMIN",
             fields,
             within: Duration::from_secs(self.within),
@@ -162,22 +170,34 @@ impl Client {
         let host = HeaderValue::try_from(&self.address);
         let host = host.with_context(|| format!("{}: is no HOST:PORT", self.address))?;
         request.headers_mut().insert(HOST, host);
-        match timeout(self.within, exchange(&self.address, request)).await {
+        match timeout(self.within, self.exchange(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(fault)) => Err(unreachable(fault).into()),
             Err(_) => Err(unreachable(format!("no answer within {:?}", self.within)).into()),
         }
     }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+        let connected = TcpStream::connect(&self.address).await;
+        let stream = connected.map_err(|error| error.to_string())?;
+        match &self.secure {
+            Some(secure) => converse(secure.connect(stream).await?, request, "").await,
+            None => converse(stream, request, "; if it speaks TLS, write https://").await,
+        }
+    }
 }
 
-async fn exchange(address: &str, request: Request<Full<Bytes>>) -> Result<Answer, String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+/// One exchange over `stream`; `remedy` is for who gets no answer.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+    remedy: &str,
+) -> Result<Answer, String> {
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await;
-    let (head, body) =
-        response.map_err(|error| format!("{error}; is it plain HTTP?"))?.into_parts();
+    let (head, body) = response.map_err(|error| format!("{error}{remedy}"))?.into_parts();
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes();
     connection.abort();

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Answer, Client, token, wait_for};
 use super::output::{print, print_json, shown, table};
+use super::secure::Files;
 
 const EXPLAIN: HeaderName = HeaderName::from_static("hopwise-explain");
 const PREFIX: &str = "hopwise-";
@@ -26,7 +27,7 @@ pub(super) struct Explain {
     /// What it is sent; @FILE sends a file. With it the method is POST.
     #[arg(long, value_name = "TEXT")]
     data: Option<String>,
-    /// The data port of the sidecar; plain HTTP.
+    /// The data port of the sidecar; https://HOST:PORT to speak TLS.
     #[arg(long, value_name = "HOST:PORT", env = "HOPWISE_DATA", default_value = "127.0.0.1:31113")]
     at: String,
     /// A file with the admin token, for a sidecar on another host; without it HOPWISE_ADMIN_TOKEN counts.
@@ -35,6 +36,8 @@ pub(super) struct Explain {
     /// How long the answer may take, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86400))]
     within: u64,
+    #[command(flatten)]
+    tls: Files,
     /// Print it as JSON, the answer's body included.
     #[arg(long)]
     json: bool,
@@ -47,8 +50,10 @@ impl Explain {
             fields
                 .insert(AUTHORIZATION, HeaderValue::try_from(format!("Bearer {}", token.trim()))?);
         }
+        let (address, secure) = self.tls.at(&self.at)?;
         let client = Client {
-            address: self.at.clone(),
+            address,
+            secure,
             option: "--at or HOPWISE_DATA",
             fields,
             within: Duration::from_secs(self.within),

@@ -8,6 +8,7 @@ mod local;
 mod node;
 mod output;
 mod remote;
+mod secure;
 mod top;
 
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ const OF_EACH_NODE: [&str; 4] = ["id", "role", "zone", "address"];
 /// Keys below which something stands for each of several names, as an example in the reference.
 const TOPOLOGY: &str = "topology";
 const FUNCTIONS: &str = "functions";
+const ROUTES: &str = "routes";
 
 impl Snapshot {
     /// Every key with the value in force, under the names of the file. Files with secrets are named
@@ -29,6 +30,9 @@ impl Snapshot {
             for (key, value) in written {
                 match key.as_str() {
                     TOPOLOGY => nodes = each_node(&effective[TOPOLOGY][0], value),
+                    ROUTES if !value.is_null() => {
+                        effective[ROUTES] = each_route(&effective[ROUTES][0], value)
+                    }
                     FUNCTIONS => functions = each_named(&effective[FUNCTIONS], value),
                     _ => overlay(&mut effective[&key], value),
                 }
@@ -85,6 +89,12 @@ fn each_node(example: &Value, written: Value) -> Value {
     }
     let Value::Array(nodes) = written else { return written };
     nodes.into_iter().map(|node| over(&default, node)).collect()
+}
+
+/// Routes take the place of those that are there by default, unless there are none.
+fn each_route(default: &Value, written: Value) -> Value {
+    let Value::Array(routes) = written else { return written };
+    routes.into_iter().map(|route| over(default, route)).collect()
 }
 
 fn each_named(example: &Value, written: Value) -> Value {

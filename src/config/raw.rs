@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
+use super::access_log::read_access_log;
 use super::reader::{Fault, Section, read_document, shape_of};
+use super::routes::{Routes, read_routes};
 use super::rules::{
     read_dynamic, read_health, read_hedge, read_queue, read_retries, read_tail_scheduler,
 };
 use super::tls::Files;
 use super::{
-    Authority, FunctionRule, HeaderCase, Interception, Limits, Listen, Timeouts, WORKERS_MAX,
+    AccessLogRule, Authority, FunctionRule, HeaderCase, Interception, Limits, Listen, Timeouts,
+    WORKERS_MAX,
 };
 use crate::problem::Problem;
 use crate::scheduling::FunctionName;
@@ -67,6 +70,7 @@ pub(super) struct Raw<'a> {
     pub(super) health: HealthRule,
     /// What is said of functions, where it is not what holds for all.
     pub(super) functions: HashMap<FunctionName, FunctionRule>,
+    pub(super) routes: Routes,
     pub(super) data: Option<SocketAddr>,
     pub(super) admin: SocketAddr,
     pub(super) handover: Option<Arc<Path>>,
@@ -80,6 +84,7 @@ pub(super) struct Raw<'a> {
     pub(super) admin_token_file: Option<&'a str>,
     pub(super) interception: Option<Interception>,
     pub(super) header_case: HeaderCase,
+    pub(super) access_log: AccessLogRule,
 }
 
 /// Most cores of a node.
@@ -136,6 +141,7 @@ fn read_all<'a>(s: &mut Section<'a>) -> Raw<'a> {
         retries: s.section("retries", read_retries),
         health: s.section("health", read_health),
         functions: read_functions(s),
+        routes: read_routes(s),
         data,
         admin,
         handover: s.section("handover", |s| s.parsed("socket", unix_socket)),
@@ -152,6 +158,7 @@ fn read_all<'a>(s: &mut Section<'a>) -> Raw<'a> {
         header_case: s
             .choice("header_case", &HeaderCase::ALL, HeaderCase::as_str)
             .unwrap_or_default(),
+        access_log: s.section("access_log", read_access_log),
     }
 }
 

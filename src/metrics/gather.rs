@@ -64,6 +64,12 @@ impl Metrics {
             ),
             Family::of(
                 Counter,
+                "hopwise_access_log_dropped",
+                "Lines of the access log that could not be written",
+                self.access_log_dropped.get(),
+            ),
+            Family::of(
+                Counter,
                 "hopwise_stripped_requests",
                 "Requests from which internal headers of a stranger were removed",
                 self.stripped.get(),

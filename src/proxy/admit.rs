@@ -9,13 +9,12 @@ use std::task::{Context, Poll};
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
 };
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tower::{Layer, Service};
 
 use crate::clients::{Kind, NoRoom};
-use crate::config::Snapshot;
-use crate::scheduling::FunctionName;
+use crate::config::{Invoked, NoInvocation, Snapshot};
 use crate::state::State;
 
 use super::answer::Refused;
@@ -26,6 +25,7 @@ use super::host::names_a_host;
 use super::peer::{self, PeerContext, Standing};
 use super::request_body::drain;
 use super::response_body::ResponseBody;
+use super::trail::{Followed, Trail};
 
 /// Who is calling.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct Caller {
     pub wants_report: bool,
     /// Whether the answer says what was decided, and why.
     pub wants_decision: bool,
+    /// What is noted of the request.
+    pub(crate) trail: Trail,
 }
 
 /// What a request is for.
@@ -50,12 +52,7 @@ pub enum Route {
     /// One of our own paths.
     Own,
     /// A call of a function.
-    Function {
-        /// The function called.
-        name: FunctionName,
-        /// Whether the gateway only queues it.
-        asynchronous: bool,
-    },
+    Function(Invoked),
     /// Anything else: for the gateway, unchanged.
     Gateway,
 }
@@ -93,9 +90,6 @@ fn manages(path: &str) -> bool {
     OWN_PATHS[2..].contains(&path)
 }
 
-const FUNCTION_PREFIX: &str = "/function/";
-const ASYNC_FUNCTION_PREFIX: &str = "/async-function/";
-
 /// The layer that admits requests of one client.
 #[derive(Debug, Clone)]
 pub struct Admit {
@@ -118,7 +112,7 @@ impl<S> Layer<S> for Admit {
     }
 }
 
-impl<S> Service<Request<Incoming>> for Admission<S>
+impl<S> Service<Followed<Incoming>> for Admission<S>
 where
     S: Service<Admitted, Response = Response<ResponseBody>, Error = Infallible>,
 {
@@ -130,8 +124,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        match self.admit.admit(request) {
+    fn call(&mut self, followed: Followed<Incoming>) -> Self::Future {
+        match self.admit.admit(followed) {
             Ok(admitted) => Either::One { future: self.inner.call(admitted) },
             Err((answer, body)) => Either::Other { future: refuse(answer, body) },
         }
@@ -183,10 +177,14 @@ fn refuse(unserved: Unserved, body: Incoming) -> Refusing {
 }
 
 impl Admit {
-    fn admit(&self, mut request: Request<Incoming>) -> Result<Admitted, (Unserved, Incoming)> {
+    fn admit(&self, followed: Followed<Incoming>) -> Result<Admitted, (Unserved, Incoming)> {
+        let Followed { mut request, trail } = followed;
         let snapshot = self.state.snapshot();
+        trail.note(|notes| notes.snapshot = Some(Arc::clone(&snapshot)));
         match self.examine(&snapshot, &request) {
-            Ok((route, caller)) => {
+            Ok((route, mut caller)) => {
+                trail.admitted(&route, &caller);
+                caller.trail = trail;
                 if shows_token(&snapshot, request.headers()) {
                     // It is meant for us; nobody behind us has business with it.
                     request.headers_mut().remove(AUTHORIZATION);
@@ -205,17 +203,29 @@ impl Admit {
         // First, since every signed request on a connection has its number, whatever comes of it.
         let caller = self.identify(snapshot, request)?;
         check_message(request)?;
-        let route = self.route(request.uri())?;
-        self.check_room(snapshot, request, &caller)?;
+        let route = self.route(snapshot, request)?;
+        self.check_room(snapshot, request, route, &caller)?;
         Ok((route, caller))
     }
 
-    fn route(&self, uri: &Uri) -> Result<Route, Refused> {
-        let path = uri.path();
-        if self.client.port == Port::Admin || OWN_PATHS.contains(&path) {
+    /// What a request is for. Paths are compared as they are, never normalised.
+    fn route(&self, snapshot: &Snapshot, request: &Request<Incoming>) -> Result<Route, Refused> {
+        if self.client.port == Port::Admin {
             return Ok(Route::Own);
         }
-        classify(path)
+        let (routes, path) = (&snapshot.routes, request.uri().path());
+        let mut found = None;
+        if routes.ask_for_host() {
+            found = routes.at_host(host_of(request), path).map_err(names_none)?;
+        }
+        if found.is_none() {
+            if OWN_PATHS.contains(&path) {
+                return Ok(Route::Own);
+            }
+            found = routes.at_path(path).map_err(names_none)?;
+        }
+        let called = found.filter(|invoked| !invoked.platform.probes(request.headers()));
+        Ok(called.map_or(Route::Gateway, Route::Function))
     }
 
     /// Whether there is room for one more request, where it is one that takes any.
@@ -223,11 +233,13 @@ impl Admit {
         &self,
         snapshot: &Snapshot,
         request: &Request<Incoming>,
+        route: Route,
         caller: &Caller,
     ) -> Result<(), Refused> {
         let kind = if caller.is_peer { Kind::Peer } else { Kind::Client };
         let Err(why) = self.client.connection.check(kind, &snapshot.limits) else { return Ok(()) };
-        if self.client.port == Port::Admin || manages(request.uri().path()) {
+        if self.client.port == Port::Admin || (route == Route::Own && manages(request.uri().path()))
+        {
             // Operators see and steer a node that is full.
             return Ok(());
         }
@@ -274,6 +286,7 @@ impl Admit {
             is_trusted,
             wants_report,
             wants_decision,
+            trail: Trail::default(),
         })
     }
 }
@@ -337,93 +350,18 @@ fn check_message(request: &Request<Incoming>) -> Result<(), Refused> {
     Ok(())
 }
 
-/// What `path` asks for. Paths are compared as they are, never normalised.
-pub(crate) fn classify(path: &str) -> Result<Route, Refused> {
-    let (rest, asynchronous) = if let Some(rest) = path.strip_prefix(FUNCTION_PREFIX) {
-        (rest, false)
-    } else if let Some(rest) = path.strip_prefix(ASYNC_FUNCTION_PREFIX) {
-        (rest, true)
-    } else {
-        return Ok(Route::Gateway);
-    };
-    let (name, tail) = rest.split_once('/').unwrap_or((rest, ""));
-    if name.is_empty() && tail.is_empty() {
-        return Ok(Route::Gateway);
-    }
-    let name = FunctionName::new(name)
-        .map_err(|error| bad_request(format!("{name:?} names no function: {error}")))?;
-    if !is_plain(tail) {
-        return Err(bad_request(
-            "the path after the function's name has a dot segment, an encoded slash or backslash, \
-             or NUL; send it in the query or the body",
-        ));
-    }
-    Ok(Route::Function { name, asynchronous })
+/// The host a request is for: its target's, which overrules `Host` (RFC 9112, 3.2.2).
+fn host_of(request: &Request<Incoming>) -> &str {
+    let named = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    request.uri().host().or_else(named).unwrap_or_default()
 }
 
-/// Whether no gateway can read `tail` as leading out of the function's own path.
-fn is_plain(tail: &str) -> bool {
-    if !tail.contains(['.', '%', '\\']) {
-        return true;
-    }
-    let lower = tail.to_ascii_lowercase();
-    if lower.contains("%2f") || lower.contains("%5c") || lower.contains("%00") {
-        return false;
-    }
-    let decoded = lower.replace("%2e", ".");
-    !decoded.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_told_apart() {
-        let function = |name: &str, asynchronous| Route::Function {
-            name: FunctionName::new(name).unwrap(),
-            asynchronous,
-        };
-        for (path, route) in [
-            ("/function/echo", function("echo", false)),
-            ("/function/echo/", function("echo", false)),
-            ("/function/echo/a/b", function("echo", false)),
-            ("/function/echo//a", function("echo", false)),
-            ("/function/a.b", function("a.b", false)),
-            ("/function/echo/v1.2/...", function("echo", false)),
-            ("/async-function/echo", function("echo", true)),
-            ("/function", Route::Gateway),
-            ("/function/", Route::Gateway),
-            ("/functions/echo", Route::Gateway),
-            ("//function/echo", Route::Gateway),
-            ("/Function/echo", Route::Gateway),
-            ("/system/functions", Route::Gateway),
-            ("/", Route::Gateway),
-            ("*", Route::Gateway),
-        ] {
-            assert_eq!(classify(path).unwrap(), route, "{path}");
-        }
-    }
-
-    #[test]
-    fn what_leads_elsewhere_is_refused() {
-        for path in [
-            "/function/../system/functions",
-            "/function/./echo",
-            "/function//echo",
-            "/function/%2e%2e/system",
-            "/function/echo/../../system/functions",
-            "/function/echo/%2E%2e/x",
-            "/function/echo/.%2e/x",
-            "/function/echo/a%2Fb",
-            "/function/echo/a%2fb",
-            "/function/echo/a%5cb",
-            "/function/echo/..\\..\\system",
-            "/function/echo/%00",
-            "/function/a%20b",
-            "/async-function/..",
-        ] {
-            assert!(classify(path).is_err(), "{path}");
-        }
-    }
+/// Why a request is refused whose path is a function's and yet calls none.
+fn names_none(why: NoInvocation<'_>) -> Refused {
+    bad_request(match why {
+        NoInvocation::Name(name, error) => format!("{name:?} names no function: {error}"),
+        NoInvocation::Tail => "the path after the function's name has a dot segment, an encoded \
+                               slash or backslash, or NUL; send it in the query or the body"
+            .to_owned(),
+    })
 }

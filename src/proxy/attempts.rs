@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Response;
 use hyper::upgrade::OnUpgrade;
 
+use crate::config::Platform;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::retry::Again;
 use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage};
@@ -84,9 +85,9 @@ impl Placing<'_> {
                         Box::pin(watched).await
                     }
                     None => {
-                        let Attempt { destination, .. } = &attempt;
-                        let snapshot = &self.call.snapshot;
-                        let sent = self.context.send(snapshot, destination, outbound, left).await;
+                        let (snapshot, mark) = (&self.call.snapshot, self.mark(&attempt));
+                        let to = &attempt.destination;
+                        let sent = self.context.send(snapshot, to, outbound, left, mark).await;
                         (attempt, sent)
                     }
                 },
@@ -126,8 +127,10 @@ impl Placing<'_> {
         let invocation = self.invocation(architecture, &tried.avoid);
         let invocation = Invocation { again: tried.again, ..invocation };
         let (snapshot, asked) = (&self.call.snapshot, self.call.wants_decision);
+        let since = self.call.trail.now();
         let (decision, explained) =
             self.context.state.decide_and_explain(snapshot, &invocation, asked);
+        self.call.trail.decided(since, &decision, false);
         if asked {
             *self.call.explained.borrow_mut() = explained;
         }
@@ -152,8 +155,9 @@ impl Placing<'_> {
             Err(failure) => return Err((attempt, None, failure)),
         };
         let local = attempt.target == self.call.snapshot.site.here;
-        let mut word = answered.word(local);
-        if word.is_none() && answered.may_be_unknown() {
+        let platform = self.call.platform;
+        let mut word = answered.word(platform, local);
+        if word.is_none() && platform == Platform::OpenFaas && answered.may_be_unknown() {
             word = answered.unknown().await;
         }
         match word {

@@ -13,6 +13,7 @@ use crate::config::Limits;
 use crate::state::State;
 
 use super::io::Stream;
+use super::trail::Trail;
 use super::watch::Watched;
 
 /// What outlives the requests of a client connection.
@@ -29,6 +30,10 @@ impl Connection {
     pub(super) fn new(state: Arc<State>, connected: Connected) -> Arc<Self> {
         state.metrics.connections.inc();
         Arc::new(Self { watched: Arc::default(), connected, state })
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
     }
 
     /// Whether a request that has begun on it may go on.
@@ -50,17 +55,19 @@ pub(crate) struct InProgress {
     begun: Option<Instant>,
     /// Of its answer, or 0 as long as there is none.
     pub(super) status: u16,
+    pub(super) trail: Trail,
 }
 
 impl InProgress {
-    pub(super) fn begin(connection: &Arc<Connection>, timed: bool) -> Self {
+    pub(super) fn begin(connection: &Arc<Connection>, timed: bool, trail: Trail) -> Self {
         connection.watched.begin_call();
         connection.connected.begin();
-        Self { connection: Arc::clone(connection), begun: timed.then(Instant::now), status: 0 }
+        let begun = timed.then(Instant::now);
+        Self { connection: Arc::clone(connection), begun, status: 0, trail }
     }
 
     pub(super) fn state(&self) -> &State {
-        &self.connection.state
+        self.connection.state()
     }
 }
 

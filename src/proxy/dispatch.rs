@@ -10,9 +10,6 @@ use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 use crate::config::Snapshot;
-use crate::decisions::Explained;
-use crate::metrics::Invoked;
-use crate::scheduling::FunctionName;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::retry::Again;
 use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step};
@@ -21,6 +18,7 @@ use crate::topology::NodeIndex;
 
 use super::admit::{Admitted, Caller, Route};
 use super::answer::Refused;
+use super::call::{self, Call};
 use super::client::Client;
 use super::connect::Destination;
 use super::decision;
@@ -34,6 +32,7 @@ use super::report::Report;
 use super::request_body::{RequestBody, drain};
 use super::response_body::ResponseBody;
 use super::timing::{self, Timing};
+use super::trail::{Mark, Trail};
 use super::tunnel;
 use super::upstream::{Answered, Outbound, QUEUE_FULL, Upstreams};
 use super::watch::{Watch, Watched};
@@ -51,49 +50,6 @@ pub struct Context {
     pub(super) stream: RefCell<Option<Arc<Watched>>>,
 }
 
-/// The facts of one invocation, which stay the same over all attempts to place it.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) client: Client,
-    pub(crate) function: FunctionName,
-    pub(crate) asynchronous: bool,
-    pub(crate) hop: u8,
-    pub(crate) stage: Stage,
-    pub(crate) via: String,
-    pub(crate) path: Vec<NodeIndex>,
-    pub(crate) architecture: Option<Architecture>,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) wants_report: bool,
-    pub(crate) wants_decision: bool,
-    /// The last decision, where somebody asked for it.
-    pub(crate) explained: RefCell<Option<Arc<Explained>>>,
-    /// What is timed of it for metrics, if it came in here, until its answer takes that over.
-    pub(crate) invoked: RefCell<Option<Invoked>>,
-}
-
-impl Call {
-    /// Begins to time it, if it is a client's. To be called before it is invoked, once.
-    pub(crate) fn begin(&mut self, state: &State) {
-        if self.stage == Stage::Entry {
-            let mut invoked = state.metrics.functions.begin(self.function, state.now());
-            if self.asynchronous {
-                invoked.discard_time();
-            }
-            *self.invoked.get_mut() = Some(invoked);
-        }
-    }
-
-    /// Gives an invocation that has come in without a deadline that of its function, or of all.
-    pub(crate) fn keep_time(&mut self) {
-        if self.deadline.is_none() && self.stage == Stage::Entry && !self.asynchronous {
-            let left = self.snapshot.function(self.function).deadline;
-            let left = left.or(self.snapshot.timeouts.deadline);
-            self.deadline = left.and_then(|left| Instant::now().checked_add(left));
-        }
-    }
-}
-
 /// Serves what is not ours: places invocations, and passes everything else to the gateway.
 ///
 /// All that can be done at once is, so that the future begins with what it keeps: hyper moves it to
@@ -106,12 +62,12 @@ pub(super) fn serve(
     let (head, body) = request.into_parts();
     let body = RequestBody::incoming(body, snapshot.limits.replay_body_bytes);
     let prepared = outbound::prepare(head, body, &caller.client);
+    let trail = &caller.trail;
+    trail.note(|notes| notes.body = prepared.outbound.body.replay());
     let call = match route {
-        Route::Function { name, asynchronous } => {
-            Ok(call_of(&context, caller, snapshot, name, asynchronous))
-        }
+        Route::Function(called) => Ok(call::of(&context, caller, snapshot, called)),
         // On the heap, so that what invocations need does not grow by it.
-        Route::Own | Route::Gateway => Err(Box::new((caller.client, snapshot))),
+        Route::Own | Route::Gateway => Err(Box::new((caller, snapshot))),
     };
     async move {
         Ok(match call {
@@ -121,63 +77,29 @@ pub(super) fn serve(
     }
 }
 
-/// The call that `caller` makes, on the heap: it is handed from one future to the next.
-fn call_of(
-    context: &Context,
-    caller: Caller,
-    snapshot: Arc<Snapshot>,
-    function: FunctionName,
-    asynchronous: bool,
-) -> Box<Call> {
-    let mut call = Box::new(Call {
-        client: caller.client,
-        function,
-        asynchronous,
-        hop: 0,
-        stage: Stage::Entry,
-        via: String::new(),
-        path: Vec::new(),
-        architecture: None,
-        deadline: None,
-        wants_report: caller.wants_report,
-        wants_decision: caller.wants_decision,
-        explained: RefCell::default(),
-        invoked: RefCell::default(),
-        snapshot,
-    });
-    if let Some(peer) = caller.peer {
-        call.hop = peer.hop;
-        call.stage = peer.stage;
-        call.via = peer.via;
-        call.path = peer.path;
-        call.architecture = peer.architecture;
-        if let Some((node, load)) = peer.sender {
-            let slot = call.snapshot.site.topology.node(node).slot;
-            context.state.hear(slot, load);
-        }
-        call.deadline = peer.deadline.and_then(|left| Instant::now().checked_add(left));
-    }
-    call.keep_time();
-    call.begin(&context.state);
-    call
-}
-
 /// Passes a request on unchanged: to where the client meant it to go, or to this node's gateway.
 async fn pass(
     context: &Context,
     snapshot: &Snapshot,
-    client: &Client,
+    caller: &Caller,
     prepared: Prepared,
 ) -> Response<ResponseBody> {
+    let Caller { client, trail, .. } = caller;
     let authority = client.original_destination.as_ref().unwrap_or(&snapshot.gateway);
     let destination = Destination::anyone(authority.clone());
     let Prepared { outbound, upgrade, internal } = prepared;
     if internal {
         context.state.metrics.stripped.inc();
     }
-    let sent = context.send(snapshot, &destination, outbound, None).await;
+    trail.passed();
+    let mark = trail.leg(trail.last());
+    let sent = context.send(snapshot, &destination, outbound, None, mark).await;
     match sent {
-        Ok(answered) => context.finish(client, answered, None, upgrade, |_| {}),
+        Ok(answered) => {
+            mark.answers(None);
+            let whose = (client, trail);
+            context.finish(whose, answered, None, upgrade, |_| {})
+        }
         Err(failure) => {
             let refused = context.explain_failure(&destination, &failure);
             if let Ok((unsent, _)) = failure.into_again() {
@@ -236,6 +158,8 @@ pub(super) struct Attempt {
     pub(super) destination: Destination,
     pub(super) pending: Pending,
     architecture: Architecture,
+    /// Its place on the trail.
+    leg: usize,
 }
 
 impl Placing<'_> {
@@ -254,7 +178,13 @@ impl Placing<'_> {
         };
         let pending = Pending::new(&self.context.state, decision.ticket.take());
         let destination = self.address(outbound, &decision, target, stage, left);
-        Ok(Attempt { target, destination, pending, architecture: decision.architecture })
+        let (architecture, leg) = (decision.architecture, self.call.trail.last());
+        Ok(Attempt { target, destination, pending, architecture, leg })
+    }
+
+    /// Where notes of `attempt` go.
+    pub(super) fn mark(&self, attempt: &Attempt) -> Mark<'_> {
+        self.call.trail.leg(attempt.leg)
     }
 
     pub(super) fn invocation<'i>(
@@ -326,13 +256,16 @@ impl Placing<'_> {
         attempt: Attempt,
         upgrade: &mut Option<OnUpgrade>,
     ) -> Response<ResponseBody> {
+        let mark = self.mark(&attempt);
         let Attempt { target, mut pending, architecture, .. } = attempt;
         let local = target == self.call.snapshot.site.here;
         let wanted = self.call.wants_report;
         let report = if local {
+            mark.answers(Some(target));
             wanted.then(|| self.own_report(&pending, answered.response.status()))
         } else {
             let report = self.peer_report(&answered, target, &mut pending);
+            mark.answers(self.call.snapshot.site.topology.index_of(&report.node));
             wanted.then_some(report)
         };
         pending.note(&answered.response);
@@ -344,8 +277,8 @@ impl Placing<'_> {
         }
         let explains = self.call.wants_decision && !local;
         let decided = if explains { decision::of_peers(&answered.response) } else { Vec::new() };
-        let client = &self.call.client;
-        self.context.finish(client, answered, Some(pending), upgrade.take(), |headers| {
+        let whose = (&self.call.client, &self.call.trail);
+        self.context.finish(whose, answered, Some(pending), upgrade.take(), |headers| {
             if let Some(report) = report {
                 report.write(headers, architecture);
             }
@@ -390,7 +323,7 @@ impl Context {
     /// Hands an upstream answer to the caller: its own fields, and those of `extend`.
     fn finish(
         &self,
-        client: &Client,
+        (client, trail): (&Client, &Trail),
         answered: Answered,
         pending: Option<Pending>,
         upgrade: Option<OnUpgrade>,
@@ -398,7 +331,8 @@ impl Context {
     ) -> Response<ResponseBody> {
         let Answered { response, lease, read, .. } = answered;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.open_tunnel(client, response, lease, pending, upgrade);
+            let held = (lease, trail.clone());
+            return self.open_tunnel(client, response, held, pending, upgrade);
         }
         let (mut head, incoming) = response.into_parts();
         head.version = http::Version::HTTP_11;
@@ -421,12 +355,15 @@ impl Context {
         destination: &Destination,
         outbound: Box<Outbound>,
         left: Option<Duration>,
+        mark: Mark<'_>,
     ) -> Result<Answered, Failure> {
-        let sent = self.upstreams.send(destination, outbound, snapshot);
-        match left {
+        let sent = self.upstreams.send(destination, outbound, snapshot, mark);
+        let sent = match left {
             // Giving up on the answer closes the connection, which cancels the invocation.
             Some(left) => tokio::time::timeout(left, sent).await.unwrap_or(Err(Failure::TimedOut)),
             None => sent.await,
-        }
+        };
+        mark.heard(&sent);
+        sent
     }
 }

@@ -34,7 +34,46 @@ pub(super) enum Failure {
     TimedOut,
 }
 
+/// Why there is no answer, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nobody could be reached,
+    Connect,
+    /// or not in time.
+    ConnectTimeout,
+    /// The connection broke.
+    Broken,
+    /// What came is no answer.
+    Malformed,
+    /// Too much is under way there.
+    Overflow,
+    /// Nobody is there to run it.
+    Absent,
+    /// No answer in time.
+    TimedOut,
+    /// It is the client's.
+    Client,
+}
+
 impl Failure {
+    /// The word for it.
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            Self::NothingRan(error, _) => match error.get_ref() {
+                _ if error.kind() == io::ErrorKind::TimedOut => Fault::ConnectTimeout,
+                // A connection there was; it broke over a request that was never read.
+                Some(inner) if inner.is::<hyper::Error>() => Fault::Broken,
+                _ => Fault::Connect,
+            },
+            Self::Full(_) => Fault::Overflow,
+            Self::Turned(..) => Fault::Absent,
+            Self::Broken(error, _) if error.is_parse() => Fault::Malformed,
+            Self::Broken(..) | Self::Stale(..) | Self::Unanswered(_) => Fault::Broken,
+            Self::ClientAborted | Self::ClientStalled => Fault::Client,
+            Self::TimedOut => Fault::TimedOut,
+        }
+    }
+
     /// The request once more, if it can be sent again, and what may have come of it before.
     pub(super) fn into_again(self) -> Result<(Box<Outbound>, Again), Self> {
         match self {

@@ -65,7 +65,8 @@ impl Placing<'_> {
             sent: outbound.body.replay(),
         };
         let destination = first.destination.clone();
-        let mut sent = pin!(self.context.send(snapshot, &destination, outbound, left));
+        let mut sent =
+            pin!(self.context.send(snapshot, &destination, outbound, left, self.mark(&first)));
         tokio::select! {
             biased;
             settled = &mut sent => return (first, settled),
@@ -90,7 +91,9 @@ impl Placing<'_> {
         let avoid = [avoid, &[first.target]].concat();
         let state = &self.context.state;
         let invocation = self.invocation(None, &avoid);
+        let since = self.call.trail.now();
         let decision = state.hedge(&self.call.snapshot, &invocation, invoked)?;
+        self.call.trail.decided(since, &decision, true);
         let mut second = self.begin(decision, &mut outbound, left).ok()?;
         if !self.takes_turn_at_once(&mut second) {
             return None;
@@ -112,7 +115,8 @@ impl Placing<'_> {
         let mut tally = Tally { metrics: &self.context.state.metrics, won: false };
         let destination = second.destination.clone();
         let snapshot = &self.call.snapshot;
-        let mut other = pin!(self.context.send(snapshot, &destination, outbound, left));
+        let mark = self.mark(&second);
+        let mut other = pin!(self.context.send(snapshot, &destination, outbound, left, mark));
         tokio::select! {
             biased;
             settled = &mut sent => {
@@ -142,6 +146,6 @@ impl Placing<'_> {
     /// Whether somebody ran it and answered.
     fn is_answer(&self, attempt: &Attempt, sent: &Sent) -> bool {
         let local = attempt.target == self.call.snapshot.site.here;
-        sent.as_ref().is_ok_and(|answered| answered.word(local).is_none())
+        sent.as_ref().is_ok_and(|answered| answered.word(self.call.platform, local).is_none())
     }
 }

@@ -2,30 +2,29 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::{Request, Response, Version};
+use hyper::body::Body;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::client_io::{Connection, InProgress};
+use super::client::{Client, Port};
+use super::client_io::InProgress;
 use super::drain::make_last;
 use super::response_body::ResponseBody;
+use super::trail::{Followed, Trail};
 
 /// The layer that counts.
 #[derive(Debug, Clone)]
 pub struct Measure {
-    pub(super) connection: Arc<Connection>,
-    /// Whether how long requests take says something: not on the admin port.
-    pub(super) timed: bool,
+    pub(super) client: Client,
 }
 
 /// The service [`Measure`] makes.
 #[derive(Debug, Clone)]
 pub struct Measured<S> {
-    connection: Arc<Connection>,
-    timed: bool,
+    client: Client,
     inner: S,
 }
 
@@ -33,13 +32,14 @@ impl<S> Layer<S> for Measure {
     type Service = Measured<S>;
 
     fn layer(&self, inner: S) -> Measured<S> {
-        Measured { connection: Arc::clone(&self.connection), timed: self.timed, inner }
+        Measured { client: self.client.clone(), inner }
     }
 }
 
 impl<S, B> Service<Request<B>> for Measured<S>
 where
-    S: Service<Request<B>, Response = Response<ResponseBody>, Error = Infallible>,
+    B: Body,
+    S: Service<Followed<B>, Response = Response<ResponseBody>, Error = Infallible>,
 {
     type Response = S::Response;
     type Error = Infallible;
@@ -50,10 +50,16 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        // How long requests of operators take, and what they ask, says nothing.
+        let timed = self.client.port == Port::Data;
+        let connection = &self.client.connection;
+        let follows = timed && connection.state().follows_requests();
+        let trail = if follows { Trail::begin(&self.client, &request) } else { Trail::default() };
         // It begins before it can be refused, so that whoever refuses it need not count it.
-        let (begun, version) =
-            (Some(InProgress::begin(&self.connection, self.timed)), request.version());
-        Counting { future: self.inner.call(request), request: begun, version }
+        let begun = InProgress::begin(connection, timed, trail.clone());
+        let version = request.version();
+        let future = self.inner.call(Followed { request, trail });
+        Counting { future, request: Some(begun), version }
     }
 }
 
@@ -92,6 +98,7 @@ where
             if state.is_draining() {
                 make_last(response, *this.version);
             }
+            request.trail.answered(response);
             response.body_mut().hold(request);
         }
         Poll::Ready(answer)

@@ -5,6 +5,7 @@ pub mod admit;
 pub mod answer;
 mod attempts;
 mod begin;
+pub(crate) mod call;
 pub mod client;
 mod client_io;
 mod connect;
@@ -14,6 +15,7 @@ mod drain;
 mod executor;
 pub(crate) mod explain;
 mod failure;
+mod flags;
 mod future;
 pub mod headers;
 mod hedge;
@@ -40,6 +42,8 @@ mod split;
 mod sweep;
 mod timing;
 mod tls;
+mod told;
+mod trail;
 mod tunnel;
 mod upstream;
 mod watch;
@@ -81,11 +85,8 @@ where
     let state = &context.state;
     let context = Rc::clone(context);
     ServiceBuilder::new()
-        // Counts every answer, whoever gives it; while draining, makes it its connection's last.
-        .layer(Measure {
-            connection: Arc::clone(&client.connection),
-            timed: client.port == client::Port::Data,
-        })
+        // Follows every request, and counts its answer, whoever gives it; while draining, makes it its connection's last.
+        .layer(Measure { client: client.clone() })
         // Refuses what must not go on; finds out who calls, and for what.
         .layer(Admit { state: Arc::clone(state), client })
         // Answers our own paths.

@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HeaderMap};
+use http::header::{CONTENT_LENGTH, HeaderMap, SERVER, USER_AGENT};
 use http::{HeaderName, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Limited};
 
+use crate::config::Platform;
 use crate::scheduling::route::Outcome;
 
 use super::failure::Failure;
@@ -22,6 +23,25 @@ const INTERNAL: HeaderName = HeaderName::from_static("x-openfaas-internal");
 const WATCHDOG: &str = "of-watchdog";
 /// How long the function took, by the part that runs it.
 const DURATION: HeaderName = HeaderName::from_static("x-duration-seconds");
+
+/// Envoy, and how long what is behind it took, in milliseconds.
+const ENVOY: &str = "envoy";
+const UPSTREAM_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// What marks requests that are not to be counted (knative.dev/networking, pkg/http/header).
+const PROBES: [HeaderName; 3] = [
+    HeaderName::from_static("k-network-probe"),
+    HeaderName::from_static("k-kubelet-probe"),
+    HeaderName::from_static("k-ignore-metrics"),
+];
+/// How those who probe call themselves.
+const PROBERS: [&[u8]; 5] = [
+    b"kube-probe/",
+    b"Knative-Activator-Probe",
+    b"Knative-Autoscaling-Probe",
+    b"Knative-Ingress-Probe",
+    b"Knative-Queue-Proxy-Probe",
+];
 
 /// How the gateway begins where it does not know the function.
 const UNKNOWN: [&[u8]; 2] = [b"error finding function", b"unable to find function"];
@@ -49,7 +69,7 @@ pub(super) enum Word {
 
 impl Answered {
     /// Why somebody else should be asked, if the head of this answer says so.
-    pub(super) fn word(&self, local: bool) -> Option<Word> {
+    pub(super) fn word(&self, platform: Platform, local: bool) -> Option<Word> {
         let status = self.response.status();
         if !status.is_client_error() && !status.is_server_error() {
             return None;
@@ -60,7 +80,11 @@ impl Answered {
             let broken = refusal == BROKEN && self.is_idempotent();
             return moves_on.map(Word::Refused).or(broken.then_some(Word::Broken));
         }
-        spoken(status, headers, self.is_idempotent())
+        match platform {
+            Platform::OpenFaas => spoken(status, headers, self.is_idempotent()),
+            Platform::Knative => spoken_by_envoy(status, headers, self.is_idempotent()),
+            Platform::Http => overloaded(status, self.is_idempotent()),
+        }
     }
 
     /// The same for an answer by which only its body tells that the function is not there. What has
@@ -116,9 +140,84 @@ fn spoken(status: StatusCode, headers: &HeaderMap, idempotent: bool) -> Option<W
     }
 }
 
+/// What Knative says: its ingress is Envoy, which tells how long the upstream took where there was
+/// one, so that an answer without that is its own. It answers 404 for a host it does not know.
+fn spoken_by_envoy(status: StatusCode, headers: &HeaderMap, idempotent: bool) -> Option<Word> {
+    let envoy = headers.get(SERVER).is_some_and(|server| server == ENVOY);
+    let own = envoy && !headers.contains_key(UPSTREAM_TIME);
+    match status {
+        StatusCode::NOT_FOUND if own => Some(Word::Turned(Outcome::Absent)),
+        _ => overloaded(status, idempotent),
+    }
+}
+
+/// What may be asked again elsewhere, since nothing tells whether it has begun.
+fn overloaded(status: StatusCode, idempotent: bool) -> Option<Word> {
+    let busy = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    (busy && idempotent).then_some(Word::Broken)
+}
+
+impl Platform {
+    /// Whether a request with `headers` only asks whether something is there, as Kubernetes and the
+    /// parts of Knative do.
+    pub(super) fn probes(self, headers: &HeaderMap) -> bool {
+        self != Self::OpenFaas
+            && (PROBES.iter().any(|name| headers.contains_key(name))
+                || headers.get(USER_AGENT).is_some_and(|agent| {
+                    PROBERS.iter().any(|prober| agent.as_bytes().starts_with(prober))
+                }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn envoy_is_told_from_what_is_behind_it() {
+        const ABSENT: Option<Word> = Some(Word::Turned(Outcome::Absent));
+        for (status, server, timed, idempotent, word) in [
+            (404, Some("envoy"), false, false, ABSENT),
+            (404, Some("envoy"), true, false, None),
+            (404, Some("nginx"), false, true, None),
+            (404, None, false, true, None),
+            (503, Some("envoy"), false, true, Some(Word::Broken)),
+            (503, Some("envoy"), true, true, Some(Word::Broken)),
+            (503, Some("envoy"), false, false, None),
+            (429, None, false, true, Some(Word::Broken)),
+            (500, Some("envoy"), false, true, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(server) = server {
+                headers.insert(SERVER, HeaderValue::from_static(server));
+            }
+            if timed {
+                headers.insert(UPSTREAM_TIME, HeaderValue::from_static("3"));
+            }
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(spoken_by_envoy(status, &headers, idempotent), word, "{status} {server:?}");
+        }
+    }
+
+    #[test]
+    fn probes_are_known_where_there_may_be_any() {
+        for (name, value, probes) in [
+            ("user-agent", "kube-probe/1.31", true),
+            ("user-agent", "Knative-Ingress-Probe", true),
+            ("user-agent", "Knative-Activator-Probe", true),
+            ("user-agent", "curl/8 kube-probe/1.31", false),
+            ("k-network-probe", "queue", true),
+            ("k-kubelet-probe", "queue", true),
+            ("k-ignore-metrics", "true", true),
+            ("k-network-hash", "override", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            assert_eq!(Platform::Knative.probes(&headers), probes, "{value}");
+            assert_eq!(Platform::Http.probes(&headers), probes, "{value}");
+            assert!(!Platform::OpenFaas.probes(&headers));
+        }
+    }
 
     #[test]
     fn the_platform_is_told_from_the_function() {

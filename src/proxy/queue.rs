@@ -14,7 +14,8 @@ use crate::scheduling::route::Stage;
 use crate::state::State;
 use crate::turns::{Asked, Started};
 
-use super::dispatch::{Attempt, Call, Placing};
+use super::call::Call;
+use super::dispatch::{Attempt, Placing};
 use super::load_field;
 use super::peer;
 use super::pending::is_good;
@@ -108,7 +109,9 @@ impl Placing<'_> {
                 let mut waiting = Waiting { state, place, word };
                 let since = Instant::now();
                 attempt.pending.hold();
-                match timeout_at(start_by.into(), &mut waiting.word).await {
+                let word = timeout_at(start_by.into(), &mut waiting.word).await;
+                self.mark(attempt).queued(Some(since));
+                match word {
                     Ok(Ok(started)) => {
                         attempt.pending.resume();
                         state.metrics.queue_wait.record(since.elapsed());

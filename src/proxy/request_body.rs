@@ -10,6 +10,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
+use super::failure::io_kind;
 use super::headers::remove_internal_fields;
 
 /// Why a body broke off.
@@ -44,6 +45,10 @@ pub(super) struct Replay {
     kept: RefCell<Vec<Bytes>>,
     kept_bytes: Cell<usize>,
     frames: Cell<u64>,
+    /// Bytes of it that have passed.
+    bytes: Cell<u64>,
+    /// The client sent what is no body.
+    malformed: Cell<bool>,
     complete: Cell<bool>,
     client_failed: Cell<bool>,
     awaits_client: Cell<bool>,
@@ -58,6 +63,8 @@ impl RequestBody {
                 kept: RefCell::default(),
                 kept_bytes: Cell::new(0),
                 frames: Cell::new(0),
+                bytes: Cell::new(0),
+                malformed: Cell::new(false),
                 complete: Cell::new(false),
                 client_failed: Cell::new(false),
                 awaits_client: Cell::new(false),
@@ -75,6 +82,8 @@ impl RequestBody {
             kept: RefCell::new(kept.clone()),
             kept_bytes: Cell::new(length),
             frames: Cell::new(0),
+            bytes: Cell::new(length as u64),
+            malformed: Cell::new(false),
             complete: Cell::new(true),
             client_failed: Cell::new(false),
             awaits_client: Cell::new(false),
@@ -134,9 +143,15 @@ impl Replay {
     fn note(&self, frame: Option<&Result<Frame<Bytes>, hyper::Error>>, ended: bool) {
         self.frames.set(self.frames.get() + 1);
         match frame {
-            Some(Err(_)) => self.client_failed.set(true),
+            Some(Err(error)) => {
+                self.client_failed.set(true);
+                self.malformed.set(is_malformed(error));
+            }
             Some(Ok(frame)) => match frame.data_ref() {
-                Some(bytes) => self.keep(bytes),
+                Some(bytes) => {
+                    self.bytes.set(self.bytes.get() + bytes.len() as u64);
+                    self.keep(bytes);
+                }
                 // Trailers are not kept, so such a body is not sent again.
                 None => self.overflow(),
             },
@@ -165,6 +180,16 @@ impl Replay {
         self.frames.get()
     }
 
+    /// Bytes of the body that have passed.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Whether the client sent what is no body.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.malformed.get()
+    }
+
     /// Whether the client, not the upstream, broke off.
     pub(super) fn client_failed(&self) -> bool {
         self.client_failed.get()
@@ -189,6 +214,12 @@ impl Replay {
         let source = Source::Kept(chunks.into_iter(), self.kept_bytes.get() as u64);
         Some(RequestBody { source, replay: Some(Rc::clone(self)), gate: None })
     }
+}
+
+/// Whether `error` is about what was sent, not about what was not.
+fn is_malformed(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput};
+    matches!(io_kind(error), Some(InvalidInput | InvalidData))
 }
 
 impl Body for RequestBody {

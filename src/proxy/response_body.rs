@@ -15,6 +15,7 @@ use super::headers::remove_internal_fields;
 use super::pending::Pending;
 use super::request_body::BodyError;
 use super::timing::Timed;
+use super::trail::End;
 use super::upstream::Lease;
 use super::watch::Watched;
 
@@ -52,6 +53,8 @@ pub struct Streamed {
     watched: Arc<Watched>,
     request: Option<InProgress>,
     timed: Option<Timed>,
+    /// Bytes of it that have passed.
+    sent: u64,
 }
 
 impl ResponseBody {
@@ -91,7 +94,17 @@ impl ResponseBody {
             watched,
             request: None,
             timed: None,
+            sent: 0,
         }))
+    }
+
+    /// How many bytes it has, where all of it is here.
+    pub(super) fn here(&self) -> Option<u64> {
+        match self {
+            Self::Full(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Ended(_) => Some(0),
+            Self::Upstream(_) | Self::Told(_) => None,
+        }
     }
 
     /// Times an invocation to the end of its answer.
@@ -129,6 +142,7 @@ impl Streamed {
         if let Some(pending) = self.pending.take() {
             pending.finish();
         }
+        self.note(End::Through);
     }
 
     fn break_off(&mut self) {
@@ -136,6 +150,17 @@ impl Streamed {
         if let Some(pending) = self.pending.take() {
             pending.fail();
         }
+        self.note(End::Broken);
+    }
+
+    fn note(&self, end: End) {
+        let Some(request) = &self.request else { return };
+        request.trail.note(|notes| {
+            (notes.sent, notes.end) = (self.sent, end);
+            if end == End::Gone {
+                notes.overdue = self.watched.overdue();
+            }
+        });
     }
 }
 
@@ -145,6 +170,7 @@ impl Drop for Streamed {
         // Neither ended nor broken off: nobody is there any more to read it.
         if let Some(lease) = &self.lease {
             lease.count_client_abort();
+            self.note(End::Gone);
         }
     }
 }
@@ -169,6 +195,7 @@ impl Body for ResponseBody {
                 streamed.watched.note_part(polled.is_ready());
                 let Poll::Ready(mut frame) = polled else { return Poll::Pending };
                 if let Some(Ok(frame)) = &mut frame {
+                    streamed.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
                     frame.trailers_mut().into_iter().for_each(remove_internal_fields);
                 }
                 match &frame {

@@ -47,7 +47,7 @@ where
     fn call(&mut self, admitted: Admitted) -> Self::Future {
         match admitted.route {
             Route::Own => Either::One { future: self.api.call(admitted) },
-            Route::Function { .. } | Route::Gateway => {
+            Route::Function(_) | Route::Gateway => {
                 Either::Other { future: self.inner.call(admitted) }
             }
         }

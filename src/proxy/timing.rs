@@ -104,7 +104,7 @@ pub(super) fn hear<B>(invoked: &RefCell<Option<Invoked>>, pending: &Pending, ans
 }
 
 /// The trace id of a `traceparent` (W3C Trace Context, 3.2), if it has one.
-fn trace_id(traceparent: &[u8]) -> Option<&str> {
+pub(super) fn trace_id(traceparent: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(traceparent).ok()?;
     let mut parts = text.split('-');
     let (version, id) = (parts.next()?, parts.next()?);

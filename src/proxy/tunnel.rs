@@ -17,6 +17,7 @@ use super::connect::Destination;
 use super::headers::{remove_connection_fields, restore_upgrade};
 use super::pending::Pending;
 use super::response_body::ResponseBody;
+use super::trail::Trail;
 use super::upstream::Lease;
 
 /// Counts the tunnels of one worker: each holds a clone for as long as it is open.
@@ -56,7 +57,7 @@ impl Context {
         &self,
         client: &Client,
         mut response: Response<Incoming>,
-        lease: Lease,
+        (lease, trail): (Lease, Trail),
         pending: Option<Pending>,
         upgrade: Option<OnUpgrade>,
     ) -> Response<ResponseBody> {
@@ -82,6 +83,9 @@ impl Context {
                 let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
                 let ended = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
                 tracing::debug!(?ended, "tunnel ended");
+                if let Ok((received, sent)) = ended {
+                    trail.note(|notes| (notes.length, notes.sent) = (received, sent));
+                }
             }
             if let Some(pending) = pending {
                 pending.finish();

@@ -27,6 +27,7 @@ use super::patience::{Overdue, Patience};
 use super::request_body::{Gate, Passage, Replay, RequestBody};
 use super::saved::Saved;
 use super::signature::Session;
+use super::trail::Mark;
 
 /// How long a body is held back for a `100 Continue`.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -176,6 +177,7 @@ impl Upstreams {
         destination: &Destination,
         mut outbound: Box<Outbound>,
         snapshot: &Snapshot,
+        mark: Mark<'_>,
     ) -> Result<Answered, Failure> {
         let Snapshot { limits, timeouts, .. } = snapshot;
         let pool = self.pool(destination);
@@ -185,6 +187,7 @@ impl Upstreams {
             return Err(Failure::Full(Some(outbound)));
         }
         if let Some(lease) = self.lease_idle(&pool, limits) {
+            mark.sent(&destination.authority);
             match exchange(lease, outbound, timeouts).await {
                 Err(Failure::NothingRan(_, Some(again))) => outbound = again,
                 Err(Failure::Broken(error, Some(again))) if !is_silent(&error) => {
@@ -197,7 +200,11 @@ impl Upstreams {
             self.state.metrics.breaker_refusals.inc();
             return Err(Failure::Full(Some(outbound)));
         }
-        match self.connect(Rc::clone(&pool), snapshot).await {
+        let since = mark.now();
+        let connected = self.connect(Rc::clone(&pool), snapshot).await;
+        mark.connected(since);
+        mark.sent(&destination.authority);
+        match connected {
             Ok(lease) => pool.checked(exchange(lease, outbound, timeouts).await),
             Err(error) => {
                 pool.idle.borrow_mut().clear();

@@ -5,8 +5,8 @@
 //! request.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
@@ -46,6 +46,8 @@ pub(crate) struct Watched {
     multiplexed: AtomicBool,
     /// It speaks another protocol now.
     tunnel: AtomicBool,
+    /// What it was ended for.
+    ended: OnceLock<Wait>,
 }
 
 impl Watched {
@@ -98,6 +100,11 @@ impl Watched {
     pub(super) fn end_stream(&self) {
         set(&self.streaming, false);
         set(&self.starving, false);
+    }
+
+    /// What it was ended for, if this side ended it.
+    pub(super) fn overdue(&self) -> Option<Wait> {
+        self.ended.get().copied()
     }
 
     pub(super) fn become_tunnel(&self) {
@@ -176,6 +183,7 @@ impl Watch {
             }
             let Some(overdue) = entry.look(timeouts, now) else { return true };
             metrics.count_timeout(overdue);
+            let _ = entry.watched.ended.set(overdue);
             entry.task.abort();
             false
         });

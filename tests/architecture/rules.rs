@@ -148,8 +148,8 @@ fn rank(module: &str) -> Option<u8> {
         "topology" => 1,
         "scheduling" => 2,
         "config" => 3,
-        "sim" | "clients" | "decisions" | "host_load" | "logging" | "metrics" | "record"
-        | "turns" => 4,
+        "sim" | "access_log" | "clients" | "decisions" | "host_load" | "logging" | "metrics"
+        | "record" | "turns" => 4,
         "state" => 5,
         "proxy" => 6,
         "api" => 7,
@@ -165,7 +165,8 @@ fn may_import(from: &str, to: &str) -> bool {
     let live = |module| {
         matches!(
             module,
-            "clients"
+            "access_log"
+                | "clients"
                 | "decisions"
                 | "host_load"
                 | "logging"

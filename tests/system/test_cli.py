@@ -1,7 +1,6 @@
 """The subcommands that ask and steer a sidecar that runs, and those that print what is known without."""
 
 import json
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,21 +11,11 @@ import pytest
 import yaml
 
 from origin import Origin
-from support.hopwise import REPOSITORY, Config, Hopwise, binary, single_node
+from support.command import hopwise
+from support.hopwise import REPOSITORY, Config, Hopwise, single_node
 from support.wait import free_port
 
 CONFIGURATIONS = sorted((REPOSITORY / "config").glob("*.yaml"))
-
-
-def hopwise(*arguments: str, code: int = 0, **environment: str) -> str:
-    """What a command prints, whose exit code must be `code`."""
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("HOPWISE_")}
-    done = subprocess.run(
-        [binary(), *arguments], capture_output=True, text=True, timeout=60, env={**bare, **environment}
-    )
-    assert done.returncode == code, f"{done.returncode}: {done.stdout}{done.stderr}"
-    assert "\x1b" not in done.stdout, "colours where nobody sees them"
-    return done.stdout if code == 0 else done.stdout + done.stderr
 
 
 @pytest.fixture

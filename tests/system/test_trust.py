@@ -11,6 +11,7 @@ from origin import Origin
 from support import certificates
 from support.certificates import Authority, Certificate
 from support.cluster import IDS, Cluster
+from support.command import hopwise
 from support.exchange import new_run
 from support.hopwise import CLIENT, Hopwise, resident_bytes, single_node
 from support.wait import eventually
@@ -336,3 +337,30 @@ def test_operators_are_known_by_certificate(
             certificates.fetch(
                 encrypted.admin, authority.context(shown), "gateway.example", "GET", "/ready"
             )
+
+
+def test_the_command_line_speaks_tls(
+    encrypted: Hopwise, authority: Authority, tmp_path: Path
+) -> None:
+    operator = authority.issue("operator.example", file="command-line")
+    files = {
+        "HOPWISE_CA_FILE": str(operator.ca),
+        "HOPWISE_CERTIFICATE_FILE": str(operator.certificate),
+        "HOPWISE_KEY_FILE": str(operator.key),
+        "HOPWISE_SERVER_NAME": "gateway.example",
+    }
+    admin, data = ("https://%s:%d" % address for address in (encrypted.admin, encrypted.data))
+    assert hopwise("mode", "--admin", admin, **files) == "decentralized\n"
+    assert "edge1" in hopwise("explain", "echo", "--at", data, **files)
+    for changes, said in [
+        ({"HOPWISE_CA_FILE": ""}, "--ca-file"),
+        ({"HOPWISE_CA_FILE": str(operator.key)}, "holds no certificate"),
+        ({"HOPWISE_CA_FILE": str(Authority(tmp_path, "other").ca)}, "invalid peer certificate"),
+        ({"HOPWISE_SERVER_NAME": "elsewhere.example"}, "not valid for name"),
+        ({"HOPWISE_CERTIFICATE_FILE": str(tmp_path / "none")}, "--certificate-file"),
+    ]:
+        given = {name: value for name, value in {**files, **changes}.items() if value}
+        assert said in hopwise("mode", "--admin", admin, code=None, **given)
+    # A token would be shown to whoever answers.
+    plain = admin.removeprefix("https://")
+    assert f"write {admin}" in hopwise("mode", "--admin", plain, code=None, **files)

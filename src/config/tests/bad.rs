@@ -41,6 +41,7 @@ fn unknown_keys_are_refused_wherever_they_stand() {
         ("functions:\n  idempotent: true", 7, "functions.idempotent", "not a mapping"),
         ("queue: {limit: 1}", 6, "queue.limit", "known here: enabled, running, waiting, wait_ms"),
         ("functions: {f: {deadline: 1}}", 6, "functions.f.deadline", "did you mean deadline_ms"),
+        ("access_log: {file: x}", 6, "access_log.file", "known here: slow_ms, format, path"),
         ("interception: {marc: 1}", 6, "interception.marc", "did you mean mark"),
         ("5: x", 6, "5", "is not a key"),
         ("[a, b]: x", 6, "(a list)", "is not a key"),
@@ -56,6 +57,9 @@ fn values_of_the_wrong_kind_or_size_are_refused() {
     for (more, key, part) in [
         ("architecture: decentralised", "architecture", "did you mean decentralized"),
         ("architecture: 5", "architecture", "is not text"),
+        ("access_log: {format: yaml}", "access_log.format", "write off or json or text"),
+        ("access_log: {path: /var/log/}", "access_log.path", "is not the path of a file"),
+        ("access_log: {sample: 2}", "access_log.sample", "from 0 to 1"),
         ("architecture: [dynamic]", "architecture", "(a list)"),
         (
             "selection: fastest",

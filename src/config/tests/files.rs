@@ -68,6 +68,7 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(shown.cores, default.cores);
     assert_eq!(shown.limits, default.limits);
     assert_eq!(shown.timeouts, default.timeouts);
+    assert_eq!(shown.access_log, default.access_log);
     assert_eq!((shown.peer_key, shown.admin_token), (None, None));
     assert_eq!((shown.interception, default.interception), (None, None));
 
@@ -75,4 +76,16 @@ fn the_reference_shows_the_defaults() {
     let default = load(&format!("{required}\n{enabled}")).unwrap().interception;
     let shown = REFERENCE.replace("enabled: false", "enabled: true");
     assert_eq!(load(&shown).unwrap().interception, default, "the mark shown is the default");
+}
+
+#[test]
+fn what_the_page_about_gateways_shows_loads() {
+    let page = include_str!("../../../config/gateways.md");
+    let shown: Vec<&str> = page.split("```yaml\n").skip(1).collect();
+    assert_eq!(shown.len(), 3);
+    for example in shown {
+        let (example, _) = example.split_once("```").unwrap();
+        let snapshot = based(example).unwrap();
+        assert_ne!(snapshot.routes, Routes::default(), "{example}");
+    }
 }

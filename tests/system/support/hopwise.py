@@ -122,11 +122,11 @@ class Hopwise:
         return self.process.output()
 
     def call(
-        self, method: str, target: str, *headers: str, body: bytes = b"", admin: bool = False
+        self, method: str, target: str, *headers: str, admin: bool = False, **options: Any
     ) -> Response:
         address = self.admin if admin else self.data
         source = CLIENT if self.namespace is None else None
-        return self.fetch(address, method, target, *headers, body=body, source=source)
+        return self.fetch(address, method, target, *headers, source=source, **options)
 
     def fetch(self, address: tuple[str, int], *arguments: Any, **options: Any) -> Response:
         """Calls from where this instance runs."""

@@ -186,8 +186,11 @@ def connect(
     return Wire(sock)
 
 
+HOST = "gateway.example"
+
+
 def request(
-    method: str, target: str, *headers: str, body: bytes = b"", host: str = "gateway.example"
+    method: str, target: str, *headers: str, body: bytes = b"", host: str = HOST
 ) -> bytes:
     """A request with just these fields: Host, `headers`, and Content-Length for a body."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *headers]
@@ -207,11 +210,12 @@ def fetch(
     target: str,
     *headers: str,
     body: bytes = b"",
+    host: str = HOST,
     source: str | None = None,
     timeout: float = 20.0,
     namespace: str | None = None,
 ) -> Response:
     """One exchange on a connection of its own."""
     with connect(address, source, timeout, namespace) as wire:
-        wire.send(request(method, target, *headers, body=body))
+        wire.send(request(method, target, *headers, body=body, host=host))
         return wire.response(method)

@@ -1,0 +1,363 @@
+//! One line: what it says, and how.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::config::LogFormat;
+
+use super::escape;
+
+/// Most bytes of a path that are written, and of any other text of a client's.
+const PATH_BYTES_MAX: usize = 1024;
+const TEXT_BYTES_MAX: usize = 256;
+
+/// What is said of one request. What is not known is left out.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it; config/access-log.md tells the rest")]
+pub struct Line<'a> {
+    pub began: SystemTime,
+    pub method: &'a str,
+    pub path: &'a str,
+    pub protocol: &'static str,
+    /// 0 where there was no answer.
+    pub status: u16,
+    /// Words that stand for themselves, joined by commas; `-` for none.
+    pub flags: &'a str,
+    pub details: &'a str,
+    pub received: u64,
+    pub sent: u64,
+    pub total: Duration,
+    pub decide: Option<Duration>,
+    pub queue: Option<Duration>,
+    pub connect: Option<Duration>,
+    pub upstream: Option<Duration>,
+    pub attempts: usize,
+    pub hedged: bool,
+    pub function: Option<&'a str>,
+    pub architecture: Option<&'static str>,
+    pub reason: Option<&'static str>,
+    pub node: &'a str,
+    pub target: Option<&'a str>,
+    pub role: Option<&'static str>,
+    pub hop: u8,
+    pub client: SocketAddr,
+    pub agent: Option<&'a [u8]>,
+    pub request_id: Option<&'a [u8]>,
+    pub call_id: Option<&'a [u8]>,
+    pub trace_id: Option<&'a str>,
+}
+
+impl Line<'_> {
+    /// Appends it to `out`, with the end of the line.
+    pub(super) fn write(&self, format: LogFormat, out: &mut Vec<u8>) {
+        let mut fields = Fields { out, json: format == LogFormat::Json, first: true };
+        fields.begin();
+        match format {
+            LogFormat::Json => {
+                fields.key("time");
+                fields.out.push(b'"');
+                push_time(fields.out, self.began);
+                fields.out.push(b'"');
+                fields.word("method", self.method);
+                fields.text("path", self.path.as_bytes(), PATH_BYTES_MAX);
+                fields.word("protocol", self.protocol);
+                fields.whole("status", self.status.into());
+                fields.word("flags", self.flags);
+                fields.word("details", self.details);
+            }
+            LogFormat::Text | LogFormat::Off => self.write_head(fields.out),
+        }
+        self.write_numbers(&mut fields);
+        self.write_place(&mut fields);
+        fields.end();
+    }
+
+    /// What stands in front in text, as Envoy has it by default.
+    fn write_head(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        push_time(out, self.began);
+        out.extend_from_slice(b"] \"");
+        escape::bare(out, self.method.as_bytes(), TEXT_BYTES_MAX);
+        out.push(b' ');
+        escape::bare(out, self.path.as_bytes(), PATH_BYTES_MAX);
+        for part in [" ", self.protocol, "\" "] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        push_whole(out, self.status.into());
+        for part in [" ", self.flags, " ", self.details] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    fn write_numbers(&self, fields: &mut Fields<'_>) {
+        fields.whole("bytes_received", self.received);
+        fields.whole("bytes_sent", self.sent);
+        fields.millis("total_ms", Some(self.total));
+        fields.millis("decide_ms", self.decide);
+        fields.millis("queue_ms", self.queue);
+        fields.millis("connect_ms", self.connect);
+        fields.millis("upstream_ms", self.upstream);
+        fields.whole("attempts", self.attempts as u64);
+        if self.hedged {
+            fields.key("hedged");
+            fields.out.extend_from_slice(b"true");
+        }
+    }
+
+    fn write_place(&self, fields: &mut Fields<'_>) {
+        let words = [("function", self.function), ("architecture", self.architecture)];
+        for (key, word) in words {
+            word.into_iter().for_each(|word| fields.word(key, word));
+        }
+        fields.word("node", self.node);
+        let words = [("target", self.target), ("role", self.role), ("reason", self.reason)];
+        for (key, word) in words {
+            word.into_iter().for_each(|word| fields.word(key, word));
+        }
+        fields.whole("hop", self.hop.into());
+        fields.key("client");
+        if fields.json {
+            fields.out.push(b'"');
+        }
+        push_display(fields.out, &self.client);
+        if fields.json {
+            fields.out.push(b'"');
+        }
+        for (key, text) in [
+            ("user_agent", self.agent),
+            ("request_id", self.request_id),
+            ("call_id", self.call_id),
+            ("trace_id", self.trace_id.map(str::as_bytes)),
+        ] {
+            text.into_iter().for_each(|text| fields.text(key, text, TEXT_BYTES_MAX));
+        }
+    }
+}
+
+/// Keys and values, as JSON or as text.
+struct Fields<'a> {
+    out: &'a mut Vec<u8>,
+    json: bool,
+    first: bool,
+}
+
+impl Fields<'_> {
+    fn begin(&mut self) {
+        if self.json {
+            self.out.push(b'{');
+        }
+    }
+
+    fn end(&mut self) {
+        self.out.extend_from_slice(if self.json { b"}\n" } else { b"\n" });
+    }
+
+    fn key(&mut self, key: &str) {
+        if self.json {
+            if !std::mem::take(&mut self.first) {
+                self.out.push(b',');
+            }
+            self.out.push(b'"');
+            self.out.extend_from_slice(key.as_bytes());
+            self.out.extend_from_slice(b"\":");
+        } else {
+            self.out.push(b' ');
+            self.out.extend_from_slice(key.as_bytes());
+            self.out.push(b'=');
+        }
+    }
+
+    /// Text that has nothing to be escaped, or is escaped all the same where it has.
+    fn word(&mut self, key: &str, word: &str) {
+        let bare = |b: u8| b.is_ascii_alphanumeric() || b"-_.,/:{}".contains(&b);
+        if self.json || !word.bytes().all(bare) {
+            return self.text(key, word.as_bytes(), TEXT_BYTES_MAX);
+        }
+        self.key(key);
+        self.out.extend_from_slice(word.as_bytes());
+    }
+
+    fn text(&mut self, key: &str, text: &[u8], bytes_max: usize) {
+        self.key(key);
+        let write = if self.json { escape::json } else { escape::text };
+        write(self.out, text, bytes_max);
+    }
+
+    fn whole(&mut self, key: &str, number: u64) {
+        self.key(key);
+        push_whole(self.out, number);
+    }
+
+    /// Milliseconds to the microsecond.
+    fn millis(&mut self, key: &str, took: Option<Duration>) {
+        let Some(took) = took else { return };
+        self.key(key);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        push_whole(self.out, micros / 1000);
+        let rest = (micros % 1000) as u16;
+        self.out.push(b'.');
+        push_padded(self.out, rest, 3);
+    }
+}
+
+fn push_whole(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn push_padded(out: &mut Vec<u8>, number: u16, digits: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(number);
+    out.resize(out.len() + digits.saturating_sub(text.len()), b'0');
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn push_display(out: &mut Vec<u8>, value: &impl std::fmt::Display) {
+    use std::io::Write;
+    // Writing to memory does not fail.
+    let _ = write!(out, "{value}");
+}
+
+/// Appends `time` as RFC 3339 has it, in UTC, to the millisecond.
+fn push_time(out: &mut Vec<u8>, time: SystemTime) {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, (since.as_secs() % 86_400) as u32);
+    let (year, month, day) = date(days);
+    let part = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+    for (number, digits, after) in [
+        (part(year), 4, b'-'),
+        (part(month), 2, b'-'),
+        (part(day), 2, b'T'),
+        (part(second / 3600), 2, b':'),
+        (part(second / 60 % 60), 2, b':'),
+        (part(second % 60), 2, b'.'),
+        (part(since.subsec_millis()), 3, b'Z'),
+    ] {
+        push_padded(out, number, digits);
+        out.push(after);
+    }
+}
+
+/// Year, month and day of the day that is `days` after 1970-01-01, by the Gregorian calendar.
+fn date(days: u64) -> (u32, u32, u32) {
+    // Years are counted from March, so that the leap day is their last; 400 of them repeat.
+    const DAYS_TO_1970: u64 = 719_468;
+    const DAYS_OF_400_YEARS: u64 = 146_097;
+    let days = days.saturating_add(DAYS_TO_1970);
+    let (era, day) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, after) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    ((era * 400 + year + after) as u32, month as u32, day as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line<'static> {
+        Line {
+            began: UNIX_EPOCH + Duration::from_millis(1_709_210_096_007),
+            method: "POST",
+            path: "/function/echo",
+            protocol: "HTTP/1.1",
+            status: 200,
+            flags: "-",
+            details: "via_upstream",
+            received: 5,
+            sent: 12,
+            total: Duration::from_micros(3214),
+            decide: Some(Duration::from_micros(12)),
+            queue: None,
+            connect: None,
+            upstream: Some(Duration::from_micros(3000)),
+            attempts: 1,
+            hedged: false,
+            function: Some("echo"),
+            architecture: Some("decentralized"),
+            reason: Some("room"),
+            node: "edge1",
+            target: Some("edge1"),
+            role: Some("local"),
+            hop: 0,
+            client: "127.0.0.1:4242".parse().unwrap(),
+            agent: Some(b"curl/8"),
+            request_id: None,
+            call_id: Some(b"0b9a"),
+            trace_id: None,
+        }
+    }
+
+    fn written(line: &Line<'_>, format: LogFormat) -> String {
+        let mut out = Vec::new();
+        line.write(format, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_line_says_all_that_is_known() {
+        assert_eq!(
+            written(&line(), LogFormat::Json),
+            concat!(
+                r#"{"time":"2024-02-29T12:34:56.007Z","method":"POST","path":"/function/echo","#,
+                r#""protocol":"HTTP/1.1","status":200,"flags":"-","details":"via_upstream","#,
+                r#""bytes_received":5,"bytes_sent":12,"total_ms":3.214,"decide_ms":0.012,"#,
+                r#""upstream_ms":3.000,"attempts":1,"function":"echo","#,
+                r#""architecture":"decentralized","node":"edge1","target":"edge1","role":"local","#,
+                r#""reason":"room","hop":0,"client":"127.0.0.1:4242","user_agent":"curl/8","#,
+                r#""call_id":"0b9a"}"#,
+                "\n"
+            )
+        );
+        assert_eq!(
+            written(&line(), LogFormat::Text),
+            concat!(
+                r#"[2024-02-29T12:34:56.007Z] "POST /function/echo HTTP/1.1" 200 - via_upstream"#,
+                " bytes_received=5 bytes_sent=12 total_ms=3.214 decide_ms=0.012 upstream_ms=3.000",
+                " attempts=1 function=echo architecture=decentralized node=edge1 target=edge1",
+                " role=local reason=room hop=0 client=127.0.0.1:4242",
+                " user_agent=\"curl/8\" call_id=\"0b9a\"\n"
+            )
+        );
+    }
+
+    #[test]
+    fn whatever_a_client_sends_stays_where_it_belongs() {
+        let path = "/\" 200 - x\n[2024] \"GET /".to_owned() + &"p".repeat(2000);
+        let hostile = Line {
+            path: &path,
+            method: "G\"ET",
+            agent: Some(b"\xff\r\n{\"status\":200}"),
+            call_id: Some(&[b'"'; 1000]),
+            hedged: true,
+            ..line()
+        };
+        let json = written(&hostile, LogFormat::Json);
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&read["status"], &read["hedged"]), (&200.into(), &true.into()));
+        assert_eq!(read["user_agent"], "\u{fffd}\r\n{\"status\":200}");
+        assert!(read["path"].as_str().is_some_and(|read| path.starts_with(&read[..1000])));
+        for line in [json, written(&hostile, LogFormat::Text)] {
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            assert!(line.len() < 8 * 1024, "{}", line.len());
+        }
+    }
+
+    #[test]
+    fn days_have_their_dates() {
+        for (days, expected) in [
+            (0, (1970, 1, 1)),
+            (58, (1970, 2, 28)),
+            (59, (1970, 3, 1)),
+            (10_956, (1999, 12, 31)),
+            (11_016, (2000, 2, 29)),
+            (19_782, (2024, 2, 29)),
+            (20_782, (2026, 11, 25)),
+            (47_540, (2100, 2, 28)),
+            (47_541, (2100, 3, 1)),
+        ] {
+            assert_eq!(date(days), expected, "{days}");
+        }
+    }
+}
