@@ -83,18 +83,12 @@ impl Clock {
     }
 }
 
-/// Cores this process may use.
-pub fn cores() -> u16 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    u16::try_from(cores).unwrap_or(u16::MAX)
-}
-
 impl State {
     /// The state of a node that starts with `snapshot`, which was read from `source`, and draws
     /// from `rng`.
     pub fn new(snapshot: Snapshot, source: Option<PathBuf>, rng: Pcg64) -> Self {
-        let scheduler = Core::new(&snapshot, cores(), rng);
-        let turns = Turns::new(cores(), snapshot.limits.functions);
+        let scheduler = Core::new(&snapshot, snapshot.cores.get(), rng);
+        let turns = Turns::new(snapshot.cores.get(), snapshot.limits.functions);
         let decisions = Decisions::new(snapshot.limits.decisions);
         let metrics = Metrics::new(snapshot.limits.metric_names);
         Self {

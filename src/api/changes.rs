@@ -29,6 +29,7 @@ pub(super) fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
         ("listen", before.listen != next.listen),
         ("handover", before.handover != next.handover),
         ("workers", before.workers != next.workers),
+        ("cores", before.cores != next.cores),
         ("limits", before.limits != next.limits),
         ("timeouts", before.timeouts != next.timeouts),
         ("interception", before.interception != next.interception),

@@ -18,7 +18,7 @@ use super::sockets::Sockets;
 use super::{DRAIN_POLL, Sidecar};
 use crate::config::Snapshot;
 use crate::record::{Header, Recorder};
-use crate::state::{self, Order};
+use crate::state::Order;
 
 /// What to run.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ fn start(options: Options, sockets: Sockets, takes_over: bool) -> anyhow::Result
             file.display()
         ),
         Some(file) => {
-            let header = Header { seed, cores: state::cores(), node, configuration: text };
+            let header = Header { seed, cores: snapshot.cores.get(), node, configuration: text };
             let recorder = Recorder::start(&file, &header);
             Some(recorder.with_context(|| format!("--record: cannot write {}", file.display()))?)
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::sync::Arc;
 
 use super::lines::PROBLEMS_MAX;
@@ -66,6 +66,7 @@ pub(super) fn snapshot(
             listen,
             handover: raw.handover,
             workers: raw.workers.unwrap_or_else(workers_default),
+            cores: raw.cores.unwrap_or_else(cores_default),
             limits: raw.limits,
             timeouts: raw.timeouts,
             peer_key,
@@ -170,8 +171,17 @@ fn ips_of(topology: &Topology) -> Box<[IpAddr]> {
     ips.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// One thread per core this process may use; the cgroup quota is taken into account.
+/// Cores this process may use; the quota of its cgroup is taken into account.
+fn cores_here() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// One thread per core.
 fn workers_default() -> NonZeroUsize {
-    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    NonZeroUsize::new(WORKERS_MAX).map_or(cores, |max| cores.min(max))
+    NonZeroUsize::new(WORKERS_MAX).map_or(cores_here(), |max| cores_here().min(max))
+}
+
+fn cores_default() -> NonZeroU16 {
+    let cores = u16::try_from(cores_here().get()).unwrap_or(raw::CORES_MAX);
+    NonZeroU16::new(cores.min(raw::CORES_MAX)).unwrap_or(NonZeroU16::MIN)
 }

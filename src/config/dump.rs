@@ -53,6 +53,7 @@ impl Snapshot {
         effective["node"]["id"] = self.site.node().id.as_str().into();
         effective["gateway"] = self.gateway.to_string().into();
         effective["workers"] = self.workers.get().into();
+        effective["cores"] = self.cores.get().into();
         effective["listen"]["data"] = socket(self.listen.data);
         effective["listen"]["admin"] = socket(self.listen.admin);
         let rule = &mut effective["tail_scheduler"];

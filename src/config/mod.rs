@@ -33,7 +33,7 @@ pub use tls::{Digest, Endpoint, HTTP2, PEER_PROTOCOL, Tls, Trust, dns_names, nam
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +61,8 @@ pub struct Snapshot {
     pub handover: Option<Arc<Path>>,
     /// Threads of the data path; read once, at start.
     pub workers: NonZeroUsize,
+    /// Cores that functions have at this node; read once, at start.
+    pub cores: NonZeroU16,
     /// Bounds on what is accepted and kept.
     pub limits: Limits,
     /// Bounds on every wait.
@@ -256,6 +258,7 @@ impl Snapshot {
             ("listen", self.listen != next.listen),
             ("handover", self.handover != next.handover),
             ("workers", self.workers != next.workers),
+            ("cores", self.cores != next.cores),
             ("interception", self.interception != next.interception),
         ]
         .into_iter()

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
@@ -76,6 +76,7 @@ pub(super) struct Raw<'a> {
     pub(super) handover: Option<Arc<Path>>,
     pub(super) gateway: Option<Authority>,
     pub(super) workers: Option<NonZeroUsize>,
+    pub(super) cores: Option<NonZeroU16>,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
     pub(super) peer_key_file: Option<&'a str>,
@@ -85,6 +86,9 @@ pub(super) struct Raw<'a> {
     pub(super) header_case: HeaderCase,
     pub(super) access_log: AccessLogRule,
 }
+
+/// Most cores of a node.
+pub(super) const CORES_MAX: u16 = 4096;
 
 /// Where certificates are kept, where they are.
 pub(super) struct RawTls {
@@ -144,6 +148,7 @@ fn read_all<'a>(s: &mut Section<'a>) -> Raw<'a> {
         gateway: s.parsed("gateway", authority),
         // Zero is out of range, so it is what is left where the key is.
         workers: NonZeroUsize::new(s.whole("workers", 0, 1..=WORKERS_MAX)),
+        cores: NonZeroU16::new(s.whole("cores", 0, 1..=CORES_MAX)),
         limits: s.section("limits", read_limits),
         timeouts: s.section("timeouts", read_timeouts),
         peer_key_file,

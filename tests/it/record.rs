@@ -36,7 +36,7 @@ fn configuration(nodes: usize, selection: &str) -> String {
 fn recorder(file: &TempFile, configuration: &str, seed: u64) -> Recorder {
     let header = Header {
         seed,
-        cores: hopwise::state::cores(),
+        cores: Snapshot::from_yaml(configuration, None).unwrap().cores.get(),
         node: None,
         configuration: configuration.to_owned(),
     };

@@ -74,6 +74,8 @@ fn values_of_the_wrong_kind_or_size_are_refused() {
         ("hop_limit: 18446744073709551615", "hop_limit", "is out of range"),
         ("workers: 0", "workers", "from 1 to 256"),
         ("workers: 257", "workers", "from 1 to 256"),
+        ("cores: 0", "cores", "from 1 to 4096"),
+        ("cores: 4097", "cores", "from 1 to 4096"),
         ("workers: auto", "workers", "is not a whole number"),
         ("tail_scheduler: 5", "tail_scheduler", "is not a mapping"),
         ("tail_scheduler: {min_samples: 0}", "tail_scheduler.min_samples", "from 1"),

@@ -112,6 +112,7 @@ fn keys_read_at_start_are_told_when_they_differ() {
     for (more, expected) in [
         ("workers: 1\nhop_limit: 1", vec![]),
         ("workers: 2", vec!["workers"]),
+        ("workers: 1\ncores: 4096", vec!["cores"]),
         ("workers: 1\nlisten: {data: '0.0.0.0:1'}", vec!["listen"]),
         ("workers: 1\nhandover: {socket: /run/hopwise.sock}", vec!["handover"]),
         ("workers: 1\ninterception: {mark: 5}", vec![]),

@@ -65,6 +65,7 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(shown.gateway, default.gateway);
     assert_eq!(shown.listen, default.listen);
     assert_eq!(shown.workers, default.workers);
+    assert_eq!(shown.cores, default.cores);
     assert_eq!(shown.limits, default.limits);
     assert_eq!(shown.timeouts, default.timeouts);
     assert_eq!(shown.access_log, default.access_log);

@@ -1,0 +1,69 @@
+"""The same cells in the simulator, for comparison."""
+
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+from . import policies
+from .faults import SLOWED, TURN_S, Killed
+from .hosts import BETWEEN_ZONES_MS, EDGE, NODES, TO_CLOUD_MS, WITHIN_ZONE_MS
+
+SEEDS = range(1, 6)
+NAME_OF = {name: policy for policy, name in policies.SIMULATED.items()}
+EDGE_NAMES = [node.name for node in EDGE]
+#: Those faults that it can have just as they are here: it cuts off nodes, and not zones.
+FAULTS = {
+    "none": [],
+    "antagonist": [{"nodes": EDGE_NAMES, "kind": "slowed", "factor": SLOWED, "lasts_s": TURN_S,
+                    "in_turn": True}],
+    "killed": [{"node": Killed.node.name, "kind": "stopped", "at_s": Killed.first,
+                "lasts_s": Killed.lasts, "every_s": Killed.every}],
+}
+
+
+def scenario(faults, users):
+    return {
+        "name": "testbed-live",
+        "nodes": [{"id": n.name, "role": n.role, "zone": n.zone, "cores": n.cores} for n in NODES],
+        "delays_ms": {"within_zone": WITHIN_ZONE_MS, "between_zones": BETWEEN_ZONES_MS,
+                      "to_cloud": TO_CLOUD_MS},
+        "functions": [{"name": "basic", "demand": {"lognormal": {"mean_ms": 200, "sigma": 0.15}}}],
+        "cells": [{"name": fault, "faults": FAULTS[fault]} for fault in faults],
+        "entries": [{"name": "single", "node": "edge1"}, {"name": "distributed", "uniform": "edge"}],
+        "loads": {"closed": {"concurrency": users}},
+        "length": {"invocations": 2000, "seconds": 60, "warm_up_seconds": 5},
+    }
+
+
+def run(program, measured):
+    """Rows of every cell of `basic` that was measured, with each seed."""
+    found = []
+    for fault in FAULTS:
+        users = sorted({row["users"] for row in measured
+                        if row["fault"] == fault and row["function"] == "basic"})
+        if not users:
+            continue
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "scenario.yaml"
+            path.write_text(json.dumps(scenario([fault], users)))
+            command = ["nice", "-n", "19", program, "simulate", "--scenario", path, "--json"]
+            for name in policies.SIMULATED.values():
+                command += ["--policy", name]
+            for seed in SEEDS:
+                command += ["--seed", str(seed)]
+            done = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE)
+        for row in json.loads(done.stdout):
+            found.append({"policy": NAME_OF[row["policy"]], "fault": fault, "function": "basic",
+                          "entry": row["entry"], "users": int(row["concurrency"]),
+                          "run": row["seed"], "p50_ms": row["p50_ms"], "p95_ms": row["p95_ms"]})
+    return found
+
+
+def write(out, found):
+    (out / "simulated.json").write_text("".join(json.dumps(row) + "\n" for row in found))
+
+
+def read(out):
+    path = out / "simulated.json"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
