@@ -10,6 +10,7 @@ use crate::scheduling::route::Step;
 use crate::topology::NodeIndex;
 
 use super::flags::{Became, NONE};
+use super::spans;
 use super::trail::{Course, Decided, Leg, Notes, Span};
 
 /// Tells of `course`, which is over, whoever wants to know.
@@ -17,14 +18,19 @@ pub(super) fn tell(course: &mut Course) {
     let notes = course.notes.take();
     // Whoever is admitted or refused has been looked at under a configuration.
     let Some(snapshot) = &notes.snapshot else { return };
-    if course.client.connection.state().access_log.is_on() {
-        log(course, &notes, snapshot);
+    let (state, became) = (course.client.connection.state(), Became::of(&notes));
+    if let (Some(traces), Some(trace)) = (state.traces.get(), &course.trace)
+        && (notes.function.is_some() || !notes.legs.is_empty() || notes.refusal.is_some())
+    {
+        spans::export(traces, trace, course, (&notes, snapshot, &became));
+    }
+    if state.access_log.is_on() {
+        log(course, &notes, snapshot, &became);
     }
 }
 
-fn log(course: &Course, notes: &Notes, snapshot: &Snapshot) {
+fn log(course: &Course, notes: &Notes, snapshot: &Snapshot, became: &Became) {
     let (rule, log) = (&snapshot.access_log, &course.client.connection.state().access_log);
-    let became = Became::of(notes);
     let total = course.began.elapsed();
     let plain = became.flags == NONE && notes.refusal.is_none() && notes.status < 500;
     if plain && total < rule.slow && !log.samples(rule) {
