@@ -11,11 +11,14 @@ use crate::topology::NodeIndex;
 
 use super::flags::{Became, NONE};
 use super::spans;
-use super::trail::{Course, Decided, Leg, Notes, Span};
+use super::trail::{Course, Decided, End, Leg, Notes, Span};
 
 /// Tells of `course`, which is over, whoever wants to know.
 pub(super) fn tell(course: &mut Course) {
-    let notes = course.notes.take();
+    let mut notes = course.notes.take();
+    if notes.end == End::Gone && notes.overdue.is_none() {
+        notes.overdue = course.client.connection.watched.overdue();
+    }
     // Whoever is admitted or refused has been looked at under a configuration.
     let Some(snapshot) = &notes.snapshot else { return };
     let (state, became) = (course.client.connection.state(), Became::of(&notes));
@@ -68,7 +71,7 @@ fn log(course: &Course, notes: &Notes, snapshot: &Snapshot, became: &Became) {
             target: target.map(id),
             role: target.map(|target| role(notes, target == here)),
             hop: notes.hop,
-            client: course.client.address,
+            client: (course.client.forwarded_for.as_bytes(), course.client.address.port()),
             agent: text(&course.agent),
             request_id: text(&course.request_id),
             call_id: text(&notes.call_id),

@@ -9,6 +9,8 @@ pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Version, trace id, parent id and flags, with what is between them.
 const LENGTH: usize = 55;
+/// Most members of a state.
+const MEMBERS_MAX: usize = 32;
 /// The flags that are passed on: sampled, and that the trace id is random.
 const FLAGS: u8 = 0b11;
 
@@ -80,13 +82,21 @@ pub(super) fn state(headers: &mut HeaderMap) -> TraceState {
     if !headers.contains_key(&TRACESTATE) {
         return TraceState::NONE;
     }
-    let fields = headers.get_all(&TRACESTATE).iter().map(HeaderValue::to_str);
-    let joined = fields.collect::<Result<Vec<_>, _>>().map(|fields| fields.join(","));
-    let state = joined.ok().and_then(|joined| joined.parse().ok());
-    state.unwrap_or_else(|| {
+    parse_state(headers).unwrap_or_else(|| {
         headers.remove(&TRACESTATE);
         TraceState::NONE
     })
+}
+
+fn parse_state(headers: &HeaderMap) -> Option<TraceState> {
+    let mut members = Vec::new();
+    for field in headers.get_all(&TRACESTATE) {
+        // Members may be empty, but their keys may not.
+        let those = field.to_str().ok()?.split(',').map(str::trim).filter(|m| !m.is_empty());
+        members.extend(those);
+    }
+    let sound = members.len() <= MEMBERS_MAX && !members.iter().any(|m| m.starts_with('='));
+    if sound { members.join(",").parse().ok() } else { None }
 }
 
 #[cfg(test)]
@@ -150,6 +160,7 @@ mod tests {
         for (fields, kept) in [
             (&["a=1,b=2"][..], true),
             (&["a=1", "vendor@x=2"], true),
+            (&["a=1,, b=2", " "], true),
             (&["no pair"], false),
             (&["a=1", "=2"], false),
         ] {
