@@ -99,7 +99,7 @@ fn a_second_copy_that_is_lost_leaves_the_answer_to_the_first() {
 /// Whether a second copy was sent, to a node that dies over all it is sent.
 fn a_second_copy_was_lost(body: &str) -> bool {
     // Slower than the gateway here, so that it seldom gets the first.
-    let other = Scripted::start(Does::AnswersAfter(STALL / 40, "fast"));
+    let other = Scripted::start(Does::AnswersAfter(STALL / 4, "fast"));
     let entry = entry(gateway(), other.address.port(), "health: { probes: false }");
     other.turns_to(Does::DiesOverIt);
     let (before, won) = copies(&entry);
