@@ -76,7 +76,7 @@ fn bounded(text: &[u8], bytes_max: usize) -> (&[u8], bool) {
 }
 
 fn is_plain(byte: u8) -> bool {
-    (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\\')
+    matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')
 }
 
 /// The lower four bits as a digit.
