@@ -28,6 +28,7 @@ use crate::proxy::client::Port;
 use crate::proxy::listener::{Intake, Listener};
 use crate::record::Recorder;
 use crate::state::{Order, State};
+use crate::traces::Traces;
 
 use pulse::Pulse;
 use sockets::{Sockets, shared_out};
@@ -87,6 +88,9 @@ impl Sidecar {
         let access_log = access_log.map_err(|problem| anyhow::anyhow!("{problem}"))?;
         let state = Arc::new(State::new(snapshot, source.map(Path::to_owned), rng));
         state.access_log.follow(access_log);
+        if let Some(traces) = Traces::from_environment(state.snapshot().site.node().id.as_str()) {
+            let _ = state.traces.set(traces);
+        }
         if let Some(recorder) = recorder {
             state.record_with(recorder);
         }

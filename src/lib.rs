@@ -19,6 +19,7 @@
 //! | [`clients`] | what clients take, all together and each |
 //! | [`host_load`] | the load of this host, sampled on a timer |
 //! | [`record`] | the scheduler with a record of what it is asked, and its replay |
+//! | [`traces`] | spans of requests, and their way to a collector |
 //! | [`turns`] | who runs at this node's gateway, and who waits |
 //! | [`state`] | what threads share, and the one writer of configuration |
 //! | [`proxy`] | the data path; its stack of layers is on one screen |
@@ -30,7 +31,7 @@
 //! | [`simulate`] | scenarios from YAML through [`sim`] on all cores, to tables and charts |
 //!
 //! Arrows point one way: `problem, topology < scheduling < config < state < proxy < api < app <
-//! demo, simulate, fuzzing < cli`. `access_log`, `clients`, `decisions`, `logging`, `metrics`, `host_load`, `record` and `turns` stand below `state`, and `sim` beside
+//! demo, simulate, fuzzing < cli`. `access_log`, `clients`, `decisions`, `logging`, `metrics`, `host_load`, `record`, `traces` and `turns` stand below `state`, and `sim` beside
 //! them: it uses [`config`] for the changes it simulates, and nothing that lives.
 //!
 //! # What holds
@@ -66,4 +67,5 @@ pub mod sim;
 pub mod simulate;
 pub mod state;
 pub mod topology;
+pub mod traces;
 pub mod turns;

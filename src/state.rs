@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -24,6 +24,7 @@ use crate::scheduling::queue::Caller;
 use crate::scheduling::route::{Decision, Invocation, Invoked, Outcome, Step, Ticket, Why};
 use crate::scheduling::{FunctionName, Time};
 use crate::topology::{NodeIndex, Slot};
+use crate::traces::Traces;
 use crate::turns::{Asked, Started, Turns};
 
 /// Everything that outlives a request.
@@ -43,6 +44,8 @@ pub struct State {
     orders: watch::Sender<Order>,
     /// A line for each request, if they are wanted.
     pub access_log: AccessLog,
+    /// What makes spans of requests, if that is wanted; set at the start or never.
+    pub traces: OnceLock<Traces>,
     /// The last decisions.
     pub decisions: Decisions,
     /// Counters and gauges.
@@ -103,6 +106,7 @@ impl State {
             failing: AtomicBool::new(false),
             orders: watch::Sender::new(Order::Serve),
             access_log: AccessLog::default(),
+            traces: OnceLock::new(),
             decisions,
             metrics,
             host_load: HostLoad::default(),
@@ -311,7 +315,7 @@ impl State {
 
     /// Whether anybody wants to be told of requests once they are over.
     pub fn follows_requests(&self) -> bool {
-        self.access_log.is_on()
+        self.access_log.is_on() || self.traces.get().is_some()
     }
 
     /// Makes `/ready` say that no more is to be sent here.

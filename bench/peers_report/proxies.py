@@ -101,6 +101,7 @@ gateway: "127.0.0.1:{gateway}"
 listen: {{ data: "0.0.0.0:{port}", admin: "127.0.0.1:{admin}" }}
 timeouts: {{ keep_alive_ms: 75000 }}
 {peers}
+{more}
 topology:
 {topology}
 """
@@ -118,13 +119,16 @@ class Sidecar:
     topology: str = ""
     key_file: str = ""
     header_case: str = "preserve"
+    more: str = ""
+    environment: tuple = ()
 
-    def config(self, port):
+    def config(self, port, directory):
         return HOPWISE.format(
             architecture=self.architecture, node=self.node, hop_limit=self.hop_limit,
             workers=self.workers, header_case=self.header_case,
             gateway=GATEWAY_PORT, port=port, admin=port + 500,
             peers=f"peers: {{ key_file: {self.key_file} }}" if self.key_file else "",
+            more=self.more.format(directory=directory),
             topology=self.topology or topology_of(self.nodes, port))
 
 
@@ -195,9 +199,29 @@ class Proxies:
 
     def hopwise(self, directory, port, sidecar):
         path = directory / "hopwise.yaml"
-        path.write_text(sidecar.config(port))
-        return [self.programs["hopwise"], "run", "--config", path]
+        path.write_text(sidecar.config(port, directory))
+        command = [self.programs["hopwise"], "run", "--config", path]
+        return ["env", *sidecar.environment, *command] if sidecar.environment else command
 
+
+# What can be left out, and what can be added: every request logged, a hundredth of them traced.
+OFF = """
+limits: {{ metric_names: 0, decisions: 0 }}
+health: {{ probes: false, lines: 0 }}
+"""
+LOG = "access_log: {{ format: json, path: '{directory}/access.log' }}\n"
+TURNS = """
+queue: {{ enabled: true, running: 4096 }}
+hedge: {{ enabled: true }}
+functions: {{ echo: {{ idempotent: true }} }}
+"""
+# The gateway takes spans as it takes anything.
+TRACES = (f"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{GATEWAY_PORT}",
+          "OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.01")
 
 SIDECARS = {"hopwise": Sidecar(), "hopwise-41": Sidecar(nodes=41),
-            "hopwise-proper": Sidecar(header_case="proper")}
+            "hopwise-proper": Sidecar(header_case="proper"),
+            "hopwise-off": Sidecar(architecture="decentralized", more=OFF),
+            "hopwise-log": Sidecar(more=LOG),
+            "hopwise-traces": Sidecar(environment=TRACES),
+            "hopwise-on": Sidecar(more=LOG + TURNS, environment=TRACES)}

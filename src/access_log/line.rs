@@ -1,6 +1,5 @@
 //! One line: what it says, and how.
 
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::LogFormat;
@@ -10,6 +9,16 @@ use super::escape;
 /// Most bytes of a path that are written, and of any other text of a client's.
 const PATH_BYTES_MAX: usize = 1024;
 const TEXT_BYTES_MAX: usize = 256;
+
+/// What stands before a value: as JSON has it after another value, and as text has it.
+type Key = (&'static str, &'static str);
+
+/// Put together when this is compiled: a line has some two dozen of them.
+macro_rules! key {
+    ($name:literal) => {
+        (concat!(",\"", $name, "\":"), concat!(" ", $name, "="))
+    };
+}
 
 /// What is said of one request. What is not known is left out.
 #[derive(Debug, Clone)]
@@ -40,7 +49,8 @@ pub struct Line<'a> {
     pub target: Option<&'a str>,
     pub role: Option<&'static str>,
     pub hop: u8,
-    pub client: SocketAddr,
+    /// The address of whoever called, and the port.
+    pub client: (&'a [u8], u16),
     pub agent: Option<&'a [u8]>,
     pub request_id: Option<&'a [u8]>,
     pub call_id: Option<&'a [u8]>,
@@ -50,26 +60,24 @@ pub struct Line<'a> {
 impl Line<'_> {
     /// Appends it to `out`, with the end of the line.
     pub(super) fn write(&self, format: LogFormat, out: &mut Vec<u8>) {
-        let mut fields = Fields { out, json: format == LogFormat::Json, first: true };
-        fields.begin();
+        let mut fields = Fields { out, json: format == LogFormat::Json };
         match format {
             LogFormat::Json => {
-                fields.key("time");
-                fields.out.push(b'"');
+                fields.out.extend_from_slice(b"{\"time\":\"");
                 push_time(fields.out, self.began);
                 fields.out.push(b'"');
-                fields.word("method", self.method);
-                fields.text("path", self.path.as_bytes(), PATH_BYTES_MAX);
-                fields.word("protocol", self.protocol);
-                fields.whole("status", self.status.into());
-                fields.word("flags", self.flags);
-                fields.word("details", self.details);
+                fields.word(key!("method"), self.method);
+                fields.text(key!("path"), self.path.as_bytes(), PATH_BYTES_MAX);
+                fields.word(key!("protocol"), self.protocol);
+                fields.whole(key!("status"), self.status.into());
+                fields.word(key!("flags"), self.flags);
+                fields.word(key!("details"), self.details);
             }
             LogFormat::Text | LogFormat::Off => self.write_head(fields.out),
         }
         self.write_numbers(&mut fields);
         self.write_place(&mut fields);
-        fields.end();
+        fields.out.extend_from_slice(if fields.json { b"}\n" } else { b"\n" });
     }
 
     /// What stands in front in text, as Envoy has it by default.
@@ -90,44 +98,50 @@ impl Line<'_> {
     }
 
     fn write_numbers(&self, fields: &mut Fields<'_>) {
-        fields.whole("bytes_received", self.received);
-        fields.whole("bytes_sent", self.sent);
-        fields.millis("total_ms", Some(self.total));
-        fields.millis("decide_ms", self.decide);
-        fields.millis("queue_ms", self.queue);
-        fields.millis("connect_ms", self.connect);
-        fields.millis("upstream_ms", self.upstream);
-        fields.whole("attempts", self.attempts as u64);
+        fields.whole(key!("bytes_received"), self.received);
+        fields.whole(key!("bytes_sent"), self.sent);
+        fields.millis(key!("total_ms"), Some(self.total));
+        fields.millis(key!("decide_ms"), self.decide);
+        fields.millis(key!("queue_ms"), self.queue);
+        fields.millis(key!("connect_ms"), self.connect);
+        fields.millis(key!("upstream_ms"), self.upstream);
+        fields.whole(key!("attempts"), self.attempts as u64);
         if self.hedged {
-            fields.key("hedged");
+            fields.key(key!("hedged"));
             fields.out.extend_from_slice(b"true");
         }
     }
 
     fn write_place(&self, fields: &mut Fields<'_>) {
-        let words = [("function", self.function), ("architecture", self.architecture)];
+        let words = [(key!("function"), self.function), (key!("architecture"), self.architecture)];
         for (key, word) in words {
             word.into_iter().for_each(|word| fields.word(key, word));
         }
-        fields.word("node", self.node);
-        let words = [("target", self.target), ("role", self.role), ("reason", self.reason)];
+        fields.word(key!("node"), self.node);
+        let words = [
+            (key!("target"), self.target),
+            (key!("role"), self.role),
+            (key!("reason"), self.reason),
+        ];
         for (key, word) in words {
             word.into_iter().for_each(|word| fields.word(key, word));
         }
-        fields.whole("hop", self.hop.into());
-        fields.key("client");
-        if fields.json {
-            fields.out.push(b'"');
+        fields.whole(key!("hop"), self.hop.into());
+        let (address, port) = self.client;
+        fields.key(key!("client"));
+        let quote: &[u8] = if fields.json { b"\"" } else { b"" };
+        let (open, close): (&[u8], &[u8]) =
+            if address.contains(&b':') { (b"[", b"]:") } else { (b"", b":") };
+        for part in [quote, open, address, close] {
+            fields.out.extend_from_slice(part);
         }
-        push_display(fields.out, &self.client);
-        if fields.json {
-            fields.out.push(b'"');
-        }
+        push_whole(fields.out, port.into());
+        fields.out.extend_from_slice(quote);
         for (key, text) in [
-            ("user_agent", self.agent),
-            ("request_id", self.request_id),
-            ("call_id", self.call_id),
-            ("trace_id", self.trace_id.map(str::as_bytes)),
+            (key!("user_agent"), self.agent),
+            (key!("request_id"), self.request_id),
+            (key!("call_id"), self.call_id),
+            (key!("trace_id"), self.trace_id.map(str::as_bytes)),
         ] {
             text.into_iter().for_each(|text| fields.text(key, text, TEXT_BYTES_MAX));
         }
@@ -138,65 +152,46 @@ impl Line<'_> {
 struct Fields<'a> {
     out: &'a mut Vec<u8>,
     json: bool,
-    first: bool,
 }
 
 impl Fields<'_> {
-    fn begin(&mut self) {
-        if self.json {
-            self.out.push(b'{');
-        }
+    fn key(&mut self, (json, text): Key) {
+        let key = if self.json { json } else { text };
+        self.out.extend_from_slice(key.as_bytes());
     }
 
-    fn end(&mut self) {
-        self.out.extend_from_slice(if self.json { b"}\n" } else { b"\n" });
-    }
-
-    fn key(&mut self, key: &str) {
-        if self.json {
-            if !std::mem::take(&mut self.first) {
-                self.out.push(b',');
-            }
-            self.out.push(b'"');
-            self.out.extend_from_slice(key.as_bytes());
-            self.out.extend_from_slice(b"\":");
-        } else {
-            self.out.push(b' ');
-            self.out.extend_from_slice(key.as_bytes());
-            self.out.push(b'=');
-        }
-    }
-
-    /// Text that has nothing to be escaped, or is escaped all the same where it has.
-    fn word(&mut self, key: &str, word: &str) {
-        let bare = |b: u8| b.is_ascii_alphanumeric() || b"-_.,/:{}".contains(&b);
-        if self.json || !word.bytes().all(bare) {
-            return self.text(key, word.as_bytes(), TEXT_BYTES_MAX);
-        }
+    /// A word of ours, a method, or a name of a node or a function: nothing in it can end a value.
+    fn word(&mut self, key: Key, word: &str) {
         self.key(key);
+        if self.json {
+            self.out.push(b'"');
+        }
         self.out.extend_from_slice(word.as_bytes());
+        if self.json {
+            self.out.push(b'"');
+        }
     }
 
-    fn text(&mut self, key: &str, text: &[u8], bytes_max: usize) {
+    fn text(&mut self, key: Key, text: &[u8], bytes_max: usize) {
         self.key(key);
         let write = if self.json { escape::json } else { escape::text };
         write(self.out, text, bytes_max);
     }
 
-    fn whole(&mut self, key: &str, number: u64) {
+    fn whole(&mut self, key: Key, number: u64) {
         self.key(key);
         push_whole(self.out, number);
     }
 
     /// Milliseconds to the microsecond.
-    fn millis(&mut self, key: &str, took: Option<Duration>) {
+    fn millis(&mut self, key: Key, took: Option<Duration>) {
         let Some(took) = took else { return };
         self.key(key);
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let micros = took.as_secs().saturating_mul(1_000_000) + u64::from(took.subsec_micros());
         push_whole(self.out, micros / 1000);
-        let rest = (micros % 1000) as u16;
-        self.out.push(b'.');
-        push_padded(self.out, rest, 3);
+        let mut rest = *b".000";
+        put(&mut rest[1..], (micros % 1000) as u32);
+        self.out.extend_from_slice(&rest);
     }
 }
 
@@ -204,17 +199,12 @@ fn push_whole(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-fn push_padded(out: &mut Vec<u8>, number: u16, digits: usize) {
-    let mut buffer = itoa::Buffer::new();
-    let text = buffer.format(number);
-    out.resize(out.len() + digits.saturating_sub(text.len()), b'0');
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn push_display(out: &mut Vec<u8>, value: &impl std::fmt::Display) {
-    use std::io::Write;
-    // Writing to memory does not fail.
-    let _ = write!(out, "{value}");
+/// Writes `number` to `digits`, all of them.
+fn put(digits: &mut [u8], mut number: u32) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
 }
 
 /// Appends `time` as RFC 3339 has it, in UTC, to the millisecond.
@@ -222,19 +212,15 @@ fn push_time(out: &mut Vec<u8>, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, (since.as_secs() % 86_400) as u32);
     let (year, month, day) = date(days);
-    let part = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
-    for (number, digits, after) in [
-        (part(year), 4, b'-'),
-        (part(month), 2, b'-'),
-        (part(day), 2, b'T'),
-        (part(second / 3600), 2, b':'),
-        (part(second / 60 % 60), 2, b':'),
-        (part(second % 60), 2, b'.'),
-        (part(since.subsec_millis()), 3, b'Z'),
-    ] {
-        push_padded(out, number, digits);
-        out.push(after);
-    }
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    put(&mut text[..4], year);
+    put(&mut text[5..7], month);
+    put(&mut text[8..10], day);
+    put(&mut text[11..13], second / 3600);
+    put(&mut text[14..16], second / 60 % 60);
+    put(&mut text[17..19], second % 60);
+    put(&mut text[20..23], since.subsec_millis());
+    out.extend_from_slice(&text);
 }
 
 /// Year, month and day of the day that is `days` after 1970-01-01, by the Gregorian calendar.
@@ -281,7 +267,7 @@ mod tests {
             target: Some("edge1"),
             role: Some("local"),
             hop: 0,
-            client: "127.0.0.1:4242".parse().unwrap(),
+            client: (b"127.0.0.1", 4242),
             agent: Some(b"curl/8"),
             request_id: None,
             call_id: Some(b"0b9a"),
@@ -327,7 +313,7 @@ mod tests {
         let path = "/\" 200 - x\n[2024] \"GET /".to_owned() + &"p".repeat(2000);
         let hostile = Line {
             path: &path,
-            method: "G\"ET",
+            client: (b"::1", 1),
             agent: Some(b"\xff\r\n{\"status\":200}"),
             call_id: Some(&[b'"'; 1000]),
             hedged: true,

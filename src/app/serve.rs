@@ -83,6 +83,9 @@ async fn run(options: Options, held: Sockets) -> anyhow::Result<ExitCode> {
     leave(&sidecar, end, &mut signals).await;
     sidecar.state.end_record();
     sidecar.state.access_log.end();
+    if let Some(traces) = sidecar.state.traces.get() {
+        traces.end();
+    }
     Ok(ExitCode::SUCCESS)
 }
 

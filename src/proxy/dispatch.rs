@@ -87,12 +87,13 @@ async fn pass(
     let Caller { client, trail, .. } = caller;
     let authority = client.original_destination.as_ref().unwrap_or(&snapshot.gateway);
     let destination = Destination::anyone(authority.clone());
-    let Prepared { outbound, upgrade, internal } = prepared;
+    let Prepared { mut outbound, upgrade, internal } = prepared;
     if internal {
         context.state.metrics.stripped.inc();
     }
     trail.passed();
     let mark = trail.leg(trail.last());
+    mark.pass_on(&mut outbound.head.headers);
     let sent = context.send(snapshot, &destination, outbound, None, mark).await;
     match sent {
         Ok(answered) => {
@@ -179,6 +180,7 @@ impl Placing<'_> {
         let pending = Pending::new(&self.context.state, decision.ticket.take());
         let destination = self.address(outbound, &decision, target, stage, left);
         let (architecture, leg) = (decision.architecture, self.call.trail.last());
+        self.call.trail.leg(leg).pass_on(&mut outbound.head.headers);
         Ok(Attempt { target, destination, pending, architecture, leg })
     }
 

@@ -55,6 +55,22 @@ pub(super) enum Fault {
     Client,
 }
 
+impl Fault {
+    /// The name for it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connection_failure",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::Broken => "connection_termination",
+            Self::Malformed => "protocol_error",
+            Self::Overflow => "overflow",
+            Self::Absent => "no_healthy_upstream",
+            Self::TimedOut => "timeout",
+            Self::Client => "downstream_remote_disconnect",
+        }
+    }
+}
+
 impl Failure {
     /// The word for it.
     pub(super) fn fault(&self) -> Fault {

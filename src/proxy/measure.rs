@@ -49,12 +49,13 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // How long requests of operators take, and what they ask, says nothing.
         let timed = self.client.port == Port::Data;
         let connection = &self.client.connection;
         let follows = timed && connection.state().follows_requests();
-        let trail = if follows { Trail::begin(&self.client, &request) } else { Trail::default() };
+        let trail =
+            if follows { Trail::begin(&self.client, &mut request) } else { Trail::default() };
         // It begins before it can be refused, so that whoever refuses it need not count it.
         let begun = InProgress::begin(connection, timed, trail.clone());
         let version = request.version();

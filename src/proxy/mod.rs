@@ -38,6 +38,7 @@ pub mod request_body;
 pub mod response_body;
 mod saved;
 pub mod signature;
+mod spans;
 mod split;
 mod sweep;
 mod timing;

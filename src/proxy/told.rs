@@ -10,21 +10,30 @@ use crate::scheduling::route::Step;
 use crate::topology::NodeIndex;
 
 use super::flags::{Became, NONE};
-use super::trail::{Course, Decided, Leg, Notes, Span};
+use super::spans;
+use super::trail::{Course, Decided, End, Leg, Notes, Span};
 
 /// Tells of `course`, which is over, whoever wants to know.
 pub(super) fn tell(course: &mut Course) {
-    let notes = course.notes.take();
+    let mut notes = course.notes.take();
+    if notes.end == End::Gone && notes.overdue.is_none() {
+        notes.overdue = course.client.connection.watched.overdue();
+    }
     // Whoever is admitted or refused has been looked at under a configuration.
     let Some(snapshot) = &notes.snapshot else { return };
-    if course.client.connection.state().access_log.is_on() {
-        log(course, &notes, snapshot);
+    let (state, became) = (course.client.connection.state(), Became::of(&notes));
+    if let (Some(traces), Some(trace)) = (state.traces.get(), &course.trace)
+        && (notes.function.is_some() || !notes.legs.is_empty() || notes.refusal.is_some())
+    {
+        spans::export(traces, trace, course, (&notes, snapshot, &became));
+    }
+    if state.access_log.is_on() {
+        log(course, &notes, snapshot, &became);
     }
 }
 
-fn log(course: &Course, notes: &Notes, snapshot: &Snapshot) {
+fn log(course: &Course, notes: &Notes, snapshot: &Snapshot, became: &Became) {
     let (rule, log) = (&snapshot.access_log, &course.client.connection.state().access_log);
-    let became = Became::of(notes);
     let total = course.began.elapsed();
     let plain = became.flags == NONE && notes.refusal.is_none() && notes.status < 500;
     if plain && total < rule.slow && !log.samples(rule) {
@@ -62,7 +71,7 @@ fn log(course: &Course, notes: &Notes, snapshot: &Snapshot) {
             target: target.map(id),
             role: target.map(|target| role(notes, target == here)),
             hop: notes.hop,
-            client: course.client.address,
+            client: (course.client.forwarded_for.as_bytes(), course.client.address.port()),
             agent: text(&course.agent),
             request_id: text(&course.request_id),
             call_id: text(&notes.call_id),

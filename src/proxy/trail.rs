@@ -7,14 +7,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Body;
+use opentelemetry::SpanId;
 
 use crate::config::{Authority, Snapshot};
 use crate::scheduling::FunctionName;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::{Decision, Step, Why};
 use crate::topology::NodeIndex;
+use crate::traces::Trace;
 
 use super::admit::{Caller, Route};
 use super::client::Client;
@@ -54,6 +56,8 @@ pub(super) struct Course {
     pub(super) agent: Option<HeaderValue>,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) traceparent: Option<HeaderValue>,
+    /// The trace it belongs to, if that is sampled.
+    pub(super) trace: Option<Trace>,
     pub(super) notes: RefCell<Notes>,
 }
 
@@ -110,6 +114,8 @@ pub(super) struct Leg {
     pub(super) heard: Option<Instant>,
     pub(super) status: u16,
     pub(super) fault: Option<Fault>,
+    /// The id of the span of what is sent.
+    pub(super) span: SpanId,
 }
 
 /// From when to when.
@@ -136,8 +142,13 @@ pub(crate) struct Mark<'a> {
 }
 
 impl Trail {
-    /// That of `request`, which has just come in from `client`.
-    pub(super) fn begin<B: Body>(client: &Client, request: &Request<B>) -> Self {
+    /// That of `request`, which has just come in from `client`, if anybody wants to know of it.
+    pub(super) fn begin<B: Body>(client: &Client, request: &mut Request<B>) -> Self {
+        let state = client.connection.state();
+        let trace = state.traces.get().and_then(|traces| traces.begin(request.headers_mut()));
+        if trace.is_none() && !state.access_log.is_on() {
+            return Self(None);
+        }
         let headers = request.headers();
         let of = |name: HeaderName| headers.get(name).cloned();
         let length = request.body().size_hint().exact().unwrap_or(0);
@@ -151,6 +162,7 @@ impl Trail {
             agent: of(USER_AGENT),
             request_id: of(REQUEST_ID),
             traceparent: of(TRACEPARENT),
+            trace,
             notes: RefCell::new(Notes { length, call_id: of(CALL_ID), ..Notes::default() }),
         })))
     }
@@ -242,6 +254,7 @@ impl Leg {
             heard: None,
             status: 0,
             fault: None,
+            span: SpanId::INVALID,
         }
     }
 }
@@ -258,6 +271,17 @@ impl Mark<'_> {
     /// What time it is, if anybody wants to know.
     pub(super) fn now(self) -> Option<Instant> {
         self.trail.now()
+    }
+
+    /// Has whoever gets `headers` belong to the trace, if there is one.
+    pub(super) fn pass_on(self, headers: &mut HeaderMap) {
+        let Some(course) = &self.trail.0 else { return };
+        let traces = course.client.connection.state().traces.get();
+        if let (Some(trace), Some(traces)) = (&course.trace, traces) {
+            let span = traces.span_id();
+            self.note(|leg| leg.span = span);
+            trace.pass_on(span, headers);
+        }
     }
 
     /// It has waited for its turn since then.

@@ -149,7 +149,7 @@ fn rank(module: &str) -> Option<u8> {
         "scheduling" => 2,
         "config" => 3,
         "sim" | "access_log" | "clients" | "decisions" | "host_load" | "logging" | "metrics"
-        | "record" | "turns" => 4,
+        | "record" | "traces" | "turns" => 4,
         "state" => 5,
         "proxy" => 6,
         "api" => 7,
@@ -172,6 +172,7 @@ fn may_import(from: &str, to: &str) -> bool {
                 | "logging"
                 | "metrics"
                 | "record"
+                | "traces"
                 | "turns"
                 | "state"
                 | "proxy"

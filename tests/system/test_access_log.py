@@ -221,6 +221,15 @@ def test_what_stalls_is_si(origin: Origin, start: Callable[..., Caller]) -> None
     assert (line["flags"], line["bytes_received"]) == ("SI", 4)
 
 
+def test_what_takes_too_long_in_all_is_dt(start: Callable[..., Caller]) -> None:
+    caller, run = start(timeouts={"total_ms": 300}), new_run()
+    with connect(caller.hopwise.data, CLIENT) as wire:
+        wire.send(request("POST", "/function/sleep?seconds=5", f"X-Call-Id: {run}", body=b"x"))
+        assert wire.is_closed_by_peer()
+    line = line_of(caller.path, run)
+    assert (line["status"], line["flags"], line["details"]) == (0, "DT", "max_duration_timeout")
+
+
 def test_a_client_that_leaves_is_dc_before_and_within_the_answer(
     start: Callable[..., Caller],
 ) -> None:

@@ -39,6 +39,7 @@ class Cluster:
         architecture: str = "decentralized",
         offload: Config | None = None,
         own: dict[str, Config] | None = None,
+        env: dict[str, str] | None = None,
         **changes: Any,
     ) -> None:
         """`changes` are everyone's, `own` those of single nodes."""
@@ -66,7 +67,9 @@ class Cluster:
         try:
             for place in PLACES:
                 config = self.config(place.id)
-                self.nodes[place.id] = Hopwise(config, directory, name=place.id, wait=False)
+                self.nodes[place.id] = Hopwise(
+                    config, directory, name=place.id, wait=False, env=env
+                )
             for node in self.nodes.values():
                 node.wait_ready()
         except BaseException:

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,14 @@ class Hopwise:
         wait: bool = True,
         start: bool = True,
         wrapper: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.name = name
         self.node = node
         self.namespace = namespace
         self.wrapper = list(wrapper)
+        self.env = {"NO_COLOR": "1", **(env or {})}
         self.config = config
         self.file = directory / f"{name}.yaml"
         self.data = authority(config["listen"]["data"])
@@ -93,7 +95,7 @@ class Hopwise:
         command += [] if self.namespace is None else netns.command(self.namespace)
         command += [binary(), "run", "--config", str(self.file)]
         command += ["--node", self.node] if self.node else []
-        self.process = Process(self.name, command, self.directory, env={"NO_COLOR": "1"})
+        self.process = Process(self.name, command, self.directory, env=self.env)
         if wait:
             self.wait_ready()
         return self.process
