@@ -93,9 +93,11 @@ class Bed:
             try:
                 return self.get(node, port, path)
             except (OSError, http.client.HTTPException):
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{node.name} does not answer at port {port}; see "
-                                       f"{self.scratch}") from None
+                process = self.deciders.get(node, self.gateways[node])
+                if time.monotonic() > deadline or process.popen.poll() is not None:
+                    log = process.log.read_text(errors="replace")[-1000:]
+                    raise TimeoutError(f"{process.name} of {node.name} does not answer at port "
+                                       f"{port}: {log}") from None
                 time.sleep(0.05)
 
     def get(self, node, port, path):

@@ -3,7 +3,7 @@
 import itertools
 import time
 
-from .hosts import BY_NAME, EDGE
+from .hosts import BY_NAME, EDGE, kill_all
 
 SLOWED = 3
 TURN_S = 8
@@ -62,9 +62,10 @@ class Killed(Intervals):
 
     def begin(self, bed):
         self.had_decider = self.node in bed.deciders
+        # All of them: some balancers work in children.
+        kill_all(bed.hosts.name(self.node))
         for process in [bed.gateways[self.node], bed.deciders.get(self.node)]:
             if process:
-                process.popen.kill()
                 process.popen.wait()
 
     def undo(self, bed):

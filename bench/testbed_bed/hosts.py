@@ -99,12 +99,17 @@ def clean():
     """Ends what an earlier run has left behind: the processes in its namespaces, then these."""
     names = [line.split()[0] for line in ip("netns", "list").splitlines() if line]
     for name in (name for name in names if name.startswith(f"{PREFIX}")):
-        for pid in ip("netns", "pids", name).split():
-            try:
-                os.kill(int(pid), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        kill_all(name)
         ip("netns", "delete", name)
+
+
+def kill_all(namespace):
+    """The processes in a namespace of ours."""
+    for pid in ip("netns", "pids", namespace).split():
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def tun(device, namespace):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 from pathlib import Path
 
 from . import plots, policies, rows, simulated, verdicts
@@ -11,7 +12,7 @@ from .tables import Cells, deadlines, note_misses, number, over_users, table
 ARCHITECTURES = [*policies.FIXED, "dynamic"]
 NOTES = "NOTES.md"
 COLUMNS = ["policy", "function", "fault", "entry", "users", "run", "invocations", "failed",
-           "seconds", "p50_ms", "p95_ms", "p99_ms", "max_ms", "mean_ms", "ratio", "missed",
+           "unanswered", "seconds", "p50_ms", "p95_ms", "p99_ms", "max_ms", "mean_ms", "ratio", "missed",
            "disturbed"]
 
 
@@ -146,7 +147,8 @@ def machine(about, cells):
              "issued in s, ms, status, node).", "", "Commands:", "", "```sh",
              *dict.fromkeys(run["command"] for run in about), "```", "",
              "Commits: " + ", ".join(dict.fromkeys(run["commit"][:12] for run in about)) + ". "
-             + "; ".join(versions.values()) + "."]
+             + "; ".join(re.sub(r"^\S*/envoy\s+version: \w+/", "Envoy ", text)
+                         for text in versions.values()) + "."]
     return "\n".join(lines)
 
 
@@ -177,12 +179,14 @@ def faults(cells):
                 if not cells.of(place, policy):
                     continue
                 failed = sum(row["failed"] for row in cells.of(place, policy))
+                lost = sum(row.get("unanswered", 0) for row in cells.of(place, policy))
                 total = sum(row["invocations"] for row in cells.of(place, policy))
                 lines.append([f"{place[0]}, {place[2]}, {place[3]} users: {policy}",
                               *[number(cells.median(place, policy, column))
-                                for column in ("p50_ms", "p95_ms", "p99_ms")], f"{failed}/{total}"])
+                                for column in ("p50_ms", "p95_ms", "p99_ms")], f"{failed}/{total}",
+                              lost or ""])
         parts += [f"## Fault: {fault}", "",
-                  table(["", "P50 in ms", "P95 in ms", "P99 in ms", "failed"], lines), ""]
+                  table(["", "P50 in ms", "P95 in ms", "P99 in ms", "failed", "of these: no answer"], lines), ""]
     return "\n".join(parts)
 
 

@@ -74,7 +74,8 @@ def deadlines(cells, policies):
 
 
 def note_misses(out, found, limits):
-    """Adds to every row the share of its invocations that failed or took longer than the deadline.
+    """Adds to every row the share of its invocations that failed or took longer than the deadline,
+    and how many had no answer at all from where they came in.
 
     Invocations were written cell by cell, in the order of rows.json, as many as a row counts.
     """
@@ -90,6 +91,8 @@ def note_misses(out, found, limits):
             block = [next(lines) for _ in range(written["invocations"])]
             row = by_text.get(json.dumps(written, sort_keys=True))
             limit = limits.get((written["function"], written["entry"]))
+            if row is not None:
+                row["unanswered"] = sum(sample[10] == "0" for sample in block)
             if row is not None and limit:
                 missed = sum(sample[10] != "200" or float(sample[9]) > limit for sample in block)
                 row["missed"] = missed / len(block)
