@@ -24,7 +24,7 @@ enum What {
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
     /// Print every key in force, defaults included.
-    Dump(Dump),
+    Dump(Box<Dump>),
 }
 
 #[derive(Debug, clap::Args)]
