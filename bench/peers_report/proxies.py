@@ -224,5 +224,6 @@ SIDECARS = {"hopwise": Sidecar(), "hopwise-41": Sidecar(nodes=41),
             "hopwise-off": Sidecar(architecture="decentralized", more=OFF),
             "hopwise-log": Sidecar(more=LOG),
             "hopwise-traces": Sidecar(environment=TRACES),
+            "hopwise-traced": Sidecar(environment=TRACES[:1]),
             "hopwise-told": Sidecar(more=LOG, environment=TRACES),
             "hopwise-on": Sidecar(more=LOG + TURNS, environment=TRACES)}
