@@ -194,20 +194,15 @@ pub(super) fn read_routes(s: &mut Section<'_>) -> Routes {
         s.note("routes", read.len(), Fault::new("are too many", remedy));
     }
     let routes: Vec<Route> = read.into_iter().flatten().collect();
-    let twice =
-        |(i, route): (usize, &Route)| routes[..i].iter().any(|earlier| earlier.hides(route));
+    let twice = |(i, route): (usize, &Route)| {
+        let same = |earlier: &Route| earlier.host == route.host && earlier.path == route.path;
+        routes[..i].iter().any(same)
+    };
     if let Some(i) = routes.iter().enumerate().position(twice) {
         let remedy = "remove it; an earlier one has the same host and path";
         s.note("routes", format!("(number {})", i + 1), Fault::new("is never asked", remedy));
     }
     if routes.is_empty() { Routes::default() } else { Routes::ordered(routes) }
-}
-
-impl Route {
-    /// Whether all that `other` takes is taken by this one, where they say the same.
-    fn hides(&self, other: &Self) -> bool {
-        self.host == other.host && self.path == other.path
-    }
 }
 
 fn read_route(s: &mut Section<'_>, _: usize) -> Option<Route> {

@@ -72,13 +72,7 @@ impl Core {
         now: Time,
     ) -> Decision {
         let decision = self.scheduler.decide(&snapshot.site, invocation, cpu_share, now);
-        self.note(|| Call::Decide {
-            generation: snapshot.generation,
-            facts: Facts::of(invocation),
-            cpu_share,
-            now,
-            verdict: Verdict::of(&decision),
-        });
+        self.note_decision(snapshot, invocation, cpu_share, now, &decision);
         decision
     }
 
@@ -92,14 +86,25 @@ impl Core {
     ) -> (Decision, Option<Box<Explanation>>) {
         let (decision, explanation) =
             self.scheduler.decide_explained(&snapshot.site, invocation, cpu_share, now);
+        self.note_decision(snapshot, invocation, cpu_share, now, &decision);
+        (decision, explanation)
+    }
+
+    fn note_decision(
+        &mut self,
+        snapshot: &Snapshot,
+        invocation: &Invocation<'_>,
+        cpu_share: f64,
+        now: Time,
+        decision: &Decision,
+    ) {
         self.note(|| Call::Decide {
             generation: snapshot.generation,
             facts: Facts::of(invocation),
             cpu_share,
             now,
-            verdict: Verdict::of(&decision),
+            verdict: Verdict::of(decision),
         });
-        (decision, explanation)
     }
 
     /// See [`Scheduler::hedge_after`].
