@@ -16,7 +16,7 @@ pub(super) const NONE: &str = "-";
 const TRIED_ENOUGH: &str = "URX";
 
 /// Flags and details by the code of a refusal. Where Envoy has no word, the code is the detail.
-const OF_REFUSALS: [(&str, &str, &str); 20] = [
+const OF_REFUSALS: [(&str, &str, &str); 21] = [
     ("queue_full", "UO", "overflow"),
     ("too_many_requests", "OM", "overload"),
     ("client_share", "RL", "request_rate_limited"),
@@ -28,6 +28,7 @@ const OF_REFUSALS: [(&str, &str, &str); 20] = [
     ("loop", "NR", "loop"),
     ("not_a_controller", "NR", "not_a_controller"),
     ("not_found", "NR", "route_not_found"),
+    ("no_route", "NR", "route_not_found"),
     ("client_aborted", "DC", "downstream_remote_disconnect"),
     ("request_timeout", "SI", "stream_idle_timeout"),
     ("bad_request", "DPE", "bad_request"),
@@ -147,6 +148,7 @@ mod tests {
             (refused("queue_full"), "UO", "overflow"),
             (Notes { answered: Some(0), ..refused("queue_full") }, "UO", "via_upstream"),
             (refused("gateway_unreachable"), "UF", OF_REFUSALS[3].2),
+            (refused("no_route"), "NR", "route_not_found"),
             (refused("something new"), "-", "direct_response"),
         ] {
             assert_eq!(Became::of(&notes), new(flags, details), "{notes:?}");
