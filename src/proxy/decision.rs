@@ -65,6 +65,7 @@ struct CandidateDocument<'a> {
 #[serde(untagged)]
 enum StandingDocument {
     Predicted {
+        price_s: f64,
         completion_s: f64,
         network_s: f64,
         cold_start_s: f64,
@@ -91,6 +92,7 @@ impl StandingDocument {
     fn new(standing: &Standing) -> Self {
         match *standing {
             Standing::Predicted(completion) => Self::Predicted {
+                price_s: rounded(completion.price_s),
                 completion_s: rounded(completion.total_s),
                 network_s: rounded(completion.network_s),
                 cold_start_s: rounded(completion.cold_start_s),
@@ -168,11 +170,11 @@ impl<'a> DecisionDocument<'a> {
     }
 }
 
-/// First the one that was chosen, then what was predicted to be soonest, then the others.
+/// First the one that was chosen, then what was predicted, the least price first, then the others.
 fn in_order(a: &Candidate, b: &Candidate, chosen: Option<NodeIndex>) -> Ordering {
     let key = |candidate: &Candidate| {
         let (kind, secs) = match candidate.standing {
-            Standing::Predicted(completion) => (1, completion.total_s),
+            Standing::Predicted(completion) => (1, completion.price_s),
             Standing::Compared { busy, .. } => (1, busy),
             Standing::AtLeast(at_least_s) => (2, at_least_s),
             Standing::Excluded(_) => (3, 0.0),

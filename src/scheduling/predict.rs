@@ -12,6 +12,11 @@ pub(super) const SERVICE_UNSEEN_S: f64 = 0.1;
 /// A bad answer is not a fast one: the share of good ones divides what is predicted, down to this.
 const SUCCESS_MIN: f64 = 0.01;
 
+/// Weight of the time for which an invocation holds up those that share its cores. Selfish choices
+/// fill the near nodes until a free core far away is no slower, and everyone at them pays for it; a
+/// weight of 1 sends too much away (`bench/results/scheduling-trials.md`).
+const CROWDING_WEIGHT: f64 = 0.35;
+
 /// What a decider goes by for one invocation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outlook {
@@ -24,9 +29,12 @@ pub(super) struct Outlook {
     pub(super) warmth: Warmth,
 }
 
-/// When a node would answer one more invocation, and what that is made of.
+/// When a node would answer one more invocation, what that is made of, and the price of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Completion {
+    /// What nodes are compared by, in seconds: `total_s` and a share of the time for which those
+    /// already there would be held up, `0.35 * service_s * slowdown * (stretch - 1)`.
+    pub price_s: f64,
     /// Seconds until the answer: `(network_s + cold_start_s + service_s * slowdown * stretch) / success`.
     pub total_s: f64,
     /// Seconds on the way there and back.
@@ -47,8 +55,8 @@ pub struct Completion {
 
 impl Outlook {
     /// When an invocation sent to the node of `estimate` is answered: the way there and back, and the
-    /// service stretched by those who share its cores. Where that is sure to be more than `least_s`,
-    /// which costs less to find out, only the seconds that it takes at least.
+    /// service stretched by those who share its cores. Where the price of it is sure to be more than
+    /// `least_s`, which costs less to find out, only the seconds that it takes at least.
     ///
     /// Of the way to a node that was never timed nothing is assumed, so it is soon timed.
     pub(super) fn completion(
@@ -75,8 +83,10 @@ impl Outlook {
             estimate.load.occupancy(outstanding, self.service_s, self.now)
         };
         let stretch = stretch(there, estimate.load.cores());
+        let total_s = (way_s + alone_s * slowdown * stretch) / success;
         Ok(Completion {
-            total_s: (way_s + alone_s * slowdown * stretch) / success,
+            price_s: total_s + CROWDING_WEIGHT * alone_s * slowdown * (stretch - 1.0),
+            total_s,
             network_s,
             cold_start_s,
             service_s: alone_s,
@@ -110,6 +120,7 @@ const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scheduling::estimate::LoadReport;
 
     #[test]
     fn what_is_certain_is_the_formula() {
@@ -118,6 +129,27 @@ mod tests {
         {
             let there = Occupancy { mean: there, variance: 0.0 };
             assert_eq!(stretch(there, cores), expected, "{there:?} on {cores}");
+        }
+    }
+
+    #[test]
+    fn the_price_counts_those_who_are_held_up() {
+        let outlook = Outlook {
+            service_s: 0.1,
+            slow_life_s: 1.0,
+            now: Time::ZERO,
+            warmth: Warmth::default(),
+        };
+        let slot = Slot { index: 0, since: 0 };
+        // Of two cores: five others and this one stretch it to 3 x 0.1 s, and 0.35 x 2 x 0.1 s on top.
+        for (outstanding, total_s, price_s) in [(1, 0.1, 0.1), (5, 0.3, 0.37)] {
+            let mut estimate = NodeEstimate::new();
+            estimate.outstanding = outstanding;
+            let report = LoadReport { cores: 2, ..LoadReport::default() };
+            estimate.load.take_in_own(report, Time::ZERO, Time::ZERO);
+            let found = outlook.completion(slot, &estimate, true, f64::INFINITY).unwrap();
+            assert!((found.total_s - total_s).abs() < 1e-9, "{found:?}");
+            assert!((found.price_s - price_s).abs() < 1e-9, "{found:?}");
         }
     }
 

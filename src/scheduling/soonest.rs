@@ -97,8 +97,8 @@ impl<R: Rng> Scheduler<R> {
                 Some(exclusion) => Standing::Excluded(exclusion),
                 None => match outlook.completion(slot, estimate, false, least_s) {
                     Ok(completion) => {
-                        if completion.total_s < least_s {
-                            least_s = completion.total_s;
+                        if completion.price_s < least_s {
+                            least_s = completion.price_s;
                             soonest = Some(node);
                         }
                         Standing::Predicted(completion)
@@ -138,7 +138,7 @@ impl<R: Rng> Scheduler<R> {
         };
         self.note(site.here, outstanding, standing);
         match standing {
-            Standing::Predicted(completion) => completion.total_s,
+            Standing::Predicted(completion) => completion.price_s,
             Standing::AtLeast(_) | Standing::Compared { .. } | Standing::Excluded(_) => {
                 f64::INFINITY
             }

@@ -32,13 +32,16 @@ def test_the_decision_is_told(make_cluster: Callable[..., Cluster]) -> None:
     assert (first["why"], first["selection"], first["attempt"]) == ("picked", "predictive", 1)
     assert {c["node"] for c in first["candidates"]} == set(IDS)
     assert first["target"] == first["candidates"][0]["node"] == response.value("hopwise-node")
-    predicted = [c["completion_s"] for c in first["candidates"] if "completion_s" in c]
-    assert first["candidates"][0]["completion_s"] == min(predicted)
+    prices = [c["price_s"] for c in first["candidates"] if "price_s" in c]
+    assert first["candidates"][0]["price_s"] == min(prices)
     for c in first["candidates"]:
-        if "completion_s" in c:
+        if "price_s" in c:
             way = c["network_s"] + c["cold_start_s"]
             runs = c["service_s"] * c["slowdown"] * c["stretch"]
             assert c["completion_s"] == pytest.approx((way + runs) / c["success"], rel=1e-3, abs=1e-5)
+            crowding = 0.35 * c["service_s"] * c["slowdown"] * (c["stretch"] - 1)
+            price = c["completion_s"] + crowding
+            assert c["price_s"] == pytest.approx(price, rel=1e-3, abs=1e-5)
 
 
 def test_those_who_decide_after_one_another_are_told(make_cluster: Callable[..., Cluster]) -> None:

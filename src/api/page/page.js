@@ -184,7 +184,7 @@ function drawDecisions(list) {
 }
 
 function reason(decision) {
-  const seen = decision.candidates.filter((c) => c.completion_s != null).sort((a, b) => a.completion_s - b.completion_s);
+  const seen = decision.candidates.filter((c) => c.price_s != null).sort((a, b) => a.price_s - b.price_s);
   const told = seen.slice(0, 3).map((c) => `${c.node} ${ms(c.completion_s)} ms`).join(", ");
   return decision.why + (told ? `; predicted: ${told}` : "");
 }

@@ -7,7 +7,7 @@ use super::*;
 fn best(explanation: &Explanation) -> (Vec<usize>, Option<NodeIndex>) {
     let looked_at = explanation.candidates.iter().map(|c| c.node.as_usize()).collect();
     let predicted = explanation.candidates.iter().filter_map(|c| match c.standing {
-        Standing::Predicted(completion) => Some((c.node, completion.total_s)),
+        Standing::Predicted(completion) => Some((c.node, completion.price_s)),
         _ => None,
     });
     let least = predicted.min_by(|(_, a), (_, b)| a.total_cmp(b));
@@ -46,7 +46,7 @@ fn to_explain_changes_no_decision() {
 }
 
 #[test]
-fn the_soonest_of_the_candidates_was_chosen() {
+fn the_candidate_of_the_least_price_was_chosen() {
     let topology = five_nodes();
     let policy = Policy::new(Mode::Fixed(Architecture::Decentralized));
     let site = site(&topology, "edge1", policy);

@@ -7,7 +7,7 @@ use proptest::test_runner::RngSeed;
 use super::properties::{check_beliefs, check_decision};
 use super::world::{Call, World};
 use super::*;
-use crate::scheduling::predict::Outlook;
+use crate::scheduling::predict::{Completion, Outlook};
 
 /// What happens to a scheduler. Numbers choose among as many nodes or tickets as there are.
 #[derive(Debug, Clone)]
@@ -147,8 +147,10 @@ fn check_predictions(world: &World) {
             let estimate = estimates.get(node.slot).unwrap();
             for local in [false, true] {
                 let takes = outlook.completion(node.slot, estimate, local, f64::INFINITY);
-                let takes_s = takes.expect("nothing takes longer than for ever").total_s;
-                assert!(takes_s.is_finite() && takes_s > 0.0, "{name} at {}: {takes_s}", node.id);
+                let Completion { total_s, price_s, .. } =
+                    takes.expect("nothing takes longer than for ever");
+                assert!(total_s.is_finite() && total_s > 0.0, "{name} at {}: {total_s}", node.id);
+                assert!(price_s.is_finite() && price_s >= total_s, "{name}: {price_s}");
             }
             assert!(estimate.peak_cost() >= 0.0 && estimate.busy(world.now) >= 0.0);
         }
