@@ -1,11 +1,10 @@
 //! The load of this host, sampled on a timer and never in the request path.
 
-use std::path::Path;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sysinfo::{DiskRefreshKind, Disks, System};
+use sysinfo::System;
 
 /// Time between two samples.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -59,7 +58,6 @@ impl HostLoad {
 /// Takes samples; the CPU share is that of the time since the sample before.
 pub struct Sampler {
     system: System,
-    disks: Disks,
 }
 
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -69,20 +67,18 @@ impl Sampler {
     pub fn new() -> Result<Self, sysinfo::Error> {
         let mut system = System::new()?;
         system.refresh_cpu_usage();
-        let disks = Disks::new_with_refreshed_list_specifics(disk_space())?;
-        Ok(Self { system, disks })
+        Ok(Self { system })
     }
 
     /// The state of the host now.
     pub fn sample(&mut self) -> LoadSample {
         self.system.refresh_cpu_usage();
         self.system.refresh_memory();
-        self.disks.refresh_specifics(true, disk_space());
         let cpu_normalized = f64::from(self.system.global_cpu_usage()) / 100.0;
         let cores = self.system.cpus().len().max(1) as f64;
         let averages = System::load_average().ok();
         let averages = averages.map_or([0.0; 3], |a| [a.one, a.five, a.fifteen]);
-        let (disk_total, disk_free) = self.root_disk();
+        let (disk_total, disk_free) = root_disk();
         let memory_total = self.system.total_memory();
         let memory_available = self.system.available_memory();
         LoadSample {
@@ -95,16 +91,14 @@ impl Sampler {
             disk_free_gb: disk_free as f64 / GIB,
         }
     }
-
-    fn root_disk(&self) -> (u64, u64) {
-        let root = self.disks.iter().find(|disk| disk.mount_point() == Path::new("/"));
-        let root = root.or_else(|| self.disks.iter().next());
-        root.map_or((0, 0), |disk| (disk.total_space(), disk.available_space()))
-    }
 }
 
-fn disk_space() -> DiskRefreshKind {
-    DiskRefreshKind::nothing().with_storage()
+/// Bytes of the root file system, and those that are free. Only that one is asked, where sysinfo
+/// lists every mount: hundreds on a host of containers, and one on a server that is gone blocks.
+fn root_disk() -> (u64, u64) {
+    let Ok(space) = rustix::fs::statvfs("/") else { return (0, 0) };
+    let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
+    (bytes(space.f_blocks), bytes(space.f_bavail))
 }
 
 fn used_percent(total: u64, available: u64) -> f64 {
