@@ -94,8 +94,16 @@ impl Functions {
     }
 
     async fn fetch(&self) -> anyhow::Result<Bytes> {
-        let request = Request::get("/picture.png").header("host", "store").body(Full::default())?;
-        let answer = tokio::time::timeout(FETCH_WAIT, self.store.call(request)).await??;
+        let ask = async || {
+            let request = Request::get("/picture.png").header("host", "store");
+            let request = request.body(Full::default())?;
+            tokio::time::timeout(FETCH_WAIT, self.store.call(request)).await?
+        };
+        // A kept connection may end just as it is used, and a picture can be asked for again.
+        let answer = match ask().await {
+            Err(_) => ask().await?,
+            answer => answer?,
+        };
         ensure!(answer.status() == StatusCode::OK, "the store answers {}", answer.status());
         Ok(answer.into_body())
     }
