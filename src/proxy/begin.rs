@@ -4,9 +4,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::Version;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
-use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -26,10 +25,17 @@ const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A connection on which a client has begun to speak.
 pub(super) struct Begun {
-    pub(super) builder: Builder<Streams>,
-    pub(super) version: Version,
+    pub(super) builder: Builder,
     pub(super) stream: Stream,
     pub(super) transport: Transport,
+}
+
+/// What serves a connection, by the version it speaks: HTTP/1.1 and 1.0, or HTTP/2, with TLS or with
+/// prior knowledge.
+pub(super) enum Builder {
+    Http1(http1::Builder),
+    /// On the heap, since it is large and most connections have no use for it.
+    Http2(Box<http2::Builder<Streams>>),
 }
 
 /// What a client begins to speak.
@@ -71,14 +77,13 @@ pub(super) async fn begin(
                 ((taken.stream, transport), taken.speaks_http2)
             }
         };
-    let builder = builder(snapshot, Streams(Rc::clone(context)));
-    let (builder, version) = if http2 {
+    let builder = if http2 {
         watched.set_multiplexed();
-        (builder.http2_only(), Version::HTTP_2)
+        Builder::Http2(Box::new(builder_of_http2(snapshot, Streams(Rc::clone(context)))))
     } else {
-        (builder.http1_only(), Version::HTTP_11)
+        Builder::Http1(builder_of_http1(snapshot))
     };
-    Some(Begun { builder, version, stream, transport })
+    Some(Begun { builder, stream, transport })
 }
 
 fn late() -> io::Error {
@@ -87,8 +92,8 @@ fn late() -> io::Error {
 
 /// What the client begins to speak, by its first bytes, which stay to be read.
 ///
-/// The builder could tell HTTP/1 from HTTP/2 by itself, but would wait for ever for a client that
-/// says nothing.
+/// hyper-util could tell HTTP/1 from HTTP/2 by itself, but would wait for ever for a client that
+/// says nothing, and look through what it has read ahead on every read.
 async fn spoken(stream: &TcpStream, takes_tls: bool) -> Option<Spoken> {
     const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut begun = [0; PREFACE.len()];
@@ -106,14 +111,11 @@ async fn spoken(stream: &TcpStream, takes_tls: bool) -> Option<Spoken> {
     }
 }
 
-/// HTTP/1.1, HTTP/1.0 or h2c with prior knowledge.
-///
 /// `pipeline_flush` stays off: it holds an answer back for as long as unread input is left, and
 /// for ever when that input is a broken body.
-fn builder(snapshot: &Snapshot, streams: Streams) -> Builder<Streams> {
-    let mut builder = Builder::new(streams);
+fn builder_of_http1(snapshot: &Snapshot) -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         // The sweep keeps the time, without a timer for each head.
         .header_read_timeout(None)
         .max_headers(snapshot.limits.headers)
@@ -122,7 +124,11 @@ fn builder(snapshot: &Snapshot, streams: Streams) -> Builder<Streams> {
         .auto_date_header(false)
         .writev(false);
     builder
-        .http2()
+}
+
+fn builder_of_http2(snapshot: &Snapshot, streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
+    builder
         .timer(TokioTimer::new())
         .auto_date_header(false)
         // A client that is gone without a word answers no ping.

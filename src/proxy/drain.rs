@@ -4,12 +4,11 @@
 //! asking goes elsewhere by itself. One that is idle is not closed at once, since its next request
 //! may be on its way, and nobody could tell it that nothing ran; its connection goes after a while.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Response, StatusCode, Version};
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::sync::watch;
 
 /// How far a worker is on its way out.
@@ -68,19 +67,21 @@ impl Leaving {
         }
     }
 
-    /// Runs `connection` to its end. HTTP/2 has a word for "no more requests", so it says it at
-    /// once; HTTP/1 has it in answers only.
-    pub(super) async fn watch<C: GracefulConnection>(
+    /// Runs `connection` of `version` to its end, which `finish` brings about once nothing is in
+    /// progress. HTTP/2 has a word for "no more requests", so it says it at once; HTTP/1 has it in
+    /// answers only.
+    pub(super) async fn watch<C: Future>(
         mut self,
         connection: C,
         version: Version,
+        finish: fn(Pin<&mut C>),
     ) -> C::Output {
         let last = if version == Version::HTTP_2 { Phase::Draining } else { Phase::Closing };
         let mut connection = pin!(connection);
         tokio::select! {
             biased;
             ended = connection.as_mut() => return ended,
-            () = reached(&mut self.phase, last) => connection.as_mut().graceful_shutdown(),
+            () = reached(&mut self.phase, last) => finish(connection.as_mut()),
         }
         connection.await
     }

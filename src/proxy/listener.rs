@@ -3,11 +3,13 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
+use http::{Response, Version};
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,7 +21,7 @@ use crate::config::{Authority, Limits};
 
 use super::accept::{Acceptor, refuse_at_once};
 use super::admit::Admitted;
-use super::begin::{Begun, begin};
+use super::begin::{Begun, Builder, begin};
 use super::client::{Client, Port};
 use super::client_io::{ClientIo, Connection};
 use super::drain::{Exit, Leaving};
@@ -102,6 +104,10 @@ where
     pub async fn run(mut self) -> io::Result<()> {
         let sockets = std::mem::take(&mut self.sockets).into_iter().map(TcpListener::from_std);
         let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
+        for socket in &sockets {
+            // Whatever is accepted has it from here, without a call for each connection.
+            SockRef::from(socket).set_tcp_nodelay(true)?;
+        }
         let mut acceptor = Acceptor::new(sockets, Arc::clone(&self.context.state));
         let exit = Exit::new();
         let mut intake = self.intake.clone();
@@ -175,8 +181,6 @@ where
         let context = Rc::clone(&self.context);
         let state = Arc::clone(&context.state);
         let snapshot = state.snapshot();
-        // A socket that refuses the option is about to fail anyway.
-        let _ = stream.set_nodelay(true);
         let original_destination =
             snapshot.interception.and_then(|_| original_destination(&stream));
         state.metrics.connections_accepted.inc();
@@ -193,15 +197,27 @@ where
             tokio::task::spawn_local(async move {
                 let begun = begin(stream, &context, &snapshot, port, &connection.watched);
                 let begun = leaving.before_closing(begun).await;
-                let Some(Begun { builder, version, stream, transport }) = begun.flatten() else {
-                    return;
-                };
+                let Some(Begun { builder, stream, transport }) = begun.flatten() else { return };
                 let shared = Arc::clone(&connection);
                 let client = Client::new(address, original_destination, port, transport, shared);
                 let service = InPlace::new(stack(&context, client, api));
                 let io = TokioIo::new(ClientIo::new(stream, connection));
-                let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
-                if let Err(error) = leaving.watch(connection, version).await {
+                let ended = match builder {
+                    Builder::Http1(builder) => {
+                        let connection = builder.serve_connection(io, service).with_upgrades();
+                        let finish = http1::UpgradeableConnection::graceful_shutdown;
+                        leaving.watch(connection, Version::HTTP_11, finish).await
+                    }
+                    Builder::Http2(builder) => {
+                        let connection = Box::pin(builder.serve_connection(io, service));
+                        let finish =
+                            |connection: Pin<&mut Pin<Box<http2::Connection<_, _, _>>>>| {
+                                connection.get_mut().as_mut().graceful_shutdown();
+                            };
+                        leaving.watch(connection, Version::HTTP_2, finish).await
+                    }
+                };
+                if let Err(error) = ended {
                     tracing::debug!(%address, %error, "connection ended");
                 }
             })
