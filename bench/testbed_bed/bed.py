@@ -157,12 +157,21 @@ class Bed:
         router = self.hosts.ask_router(stats=True)
         return {"router": router["lateness"], "gateways": worst, "dropped": router["dropped"]}
 
+    def waited_s(self):
+        """Seconds for which the deciders were ready to run and had no core, since they began."""
+        found = [path.read_text().split()[1]
+                 for decider in self.deciders.values()
+                 for process in family(decider.popen.pid)
+                 for path in Path(f"/proc/{process}/task").glob("*/schedstat")]
+        return sum(map(int, found)) / 1e9
+
     def measure(self, job, out, faults, stopping):
         """One cell: what the users say, and what else is known of it."""
         entries = ENTRIES[job.entry]
         port = self.start_deciders(job.policy, entries)
         try:
             self.lateness()
+            before_s = self.waited_s()
             load = self.start_load(job, port, out)
             try:
                 while load.popen.poll() is None and not stopping.is_set():
@@ -179,6 +188,9 @@ class Bed:
                 raise RuntimeError(f"users failed: {load.log.read_text()[-500:]}")
             said = json.loads(load.popen.stdout.read())
             said["lateness"] = {"users": said["lateness"], **self.lateness()}
+            # One that was killed has taken what it waited with it.
+            waited_s = max(0.0, self.waited_s() - before_s)
+            said["waited_ms"] = 1e3 * waited_s / (said["warm_up"] + said["invocations"])
             if job.policy in policies.HOPWISE:
                 said["architectures"] = self.architectures(entries)
             return said
@@ -191,6 +203,15 @@ class Bed:
             process.stop(signal.SIGKILL)
         if self.hosts:
             self.hosts.stop()
+
+
+def family(pid):
+    """A process and its children: `ip netns exec` is replaced by its command, nginx works in a child."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+    return [pid, *map(int, children)]
 
 
 def quota(node, number, command):

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from pathlib import Path
+from statistics import median
 
 from . import plots, policies, rows, simulated, verdicts
 from .tables import Cells, deadlines, note_misses, number, over_users, table
@@ -220,11 +221,15 @@ def lateness(cells):
                               for key in ("p50_ms", "p99_ms", "max_ms")],
                       number(max(row["p99_ms"] for row in found), "{:.2f}"),
                       number(max(row["max_ms"] for row in found), "{:.1f}")])
+    waited = [row["waited_ms"] for row in cells.rows]
     disturbed = sum(row["disturbed"] for row in cells.rows)
     dropped = sum(row["lateness"]["dropped"] for row in cells.rows if row["fault"] == "none")
     head = ["late by, in ms", "P50", "P99", "largest", "worst P99", "worst of all"]
     return ("## The bed's own lateness\n\nMedians over cells, then the worst cell. Packets after "
             "they were due, answers after their work was done, and a timer of the users (whose "
             f"grain is 1 ms). {disturbed} of {len(cells.rows)} cells were disturbed (a P99 beyond "
-            f"{rows.LATE_MS:.0f} ms, twice); {dropped} packets were dropped.\n\n"
+            f"{rows.LATE_MS:.0f} ms, or deciders that waited more than {rows.WAITED_MS:.0f} ms for a "
+            f"core for each invocation, twice); {dropped} packets were dropped. Deciders waited "
+            f"{number(median(waited), '{:.2f}')} ms for each, {number(max(waited), '{:.2f}')} at "
+            "most.\n\n"
             + table(head, lines) + "\n")

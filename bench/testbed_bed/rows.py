@@ -11,10 +11,12 @@ from . import figures
 ROWS, SAMPLES = "rows.json", "invocations.csv.gz"
 #: A cell whose parts were later than this in one of a hundred cases is measured once more.
 LATE_MS = 10.0
+#: So is one whose deciders waited longer than this for a core, for each invocation.
+WAITED_MS = 2.0
 
 
 def is_disturbed(row):
-    return any(row["lateness"][part]["p99_ms"] > LATE_MS for part in ("router", "gateways", "users"))
+    return row["waited_ms"] > WAITED_MS or any(row["lateness"][part]["p99_ms"] > LATE_MS for part in ("router", "gateways", "users"))
 
 
 class Rows:
