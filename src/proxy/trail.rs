@@ -396,3 +396,34 @@ impl<'a> Named<'a> {
         [self.agent, self.request_id, self.call_id].map(Option::<&HeaderValue>::cloned)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_fields_that_there_are_several_of_the_first_counts_but_no_traceparent() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = format!("00-{id}-00f067aa0ba902b7-01");
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("user-agent", "first"),
+            ("traceparent", &*parent),
+            ("x-request-id", "r"),
+            ("user-agent", "second"),
+        ] {
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        let named = Named::of(&headers);
+        assert_eq!(named.one_traceparent().unwrap(), &parent);
+        let [agent, request_id, call_id] = named.kept();
+        assert_eq!(
+            (agent.unwrap(), request_id.unwrap(), call_id),
+            ("first".parse().unwrap(), "r".parse().unwrap(), None)
+        );
+        headers.append("traceparent", HeaderValue::from_static("nonsense"));
+        let named = Named::of(&headers);
+        assert_eq!(named.one_traceparent(), None);
+        assert_eq!(named.trace_id(None).unwrap(), id.as_bytes());
+    }
+}
