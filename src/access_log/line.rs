@@ -13,6 +13,16 @@ const TEXT_BYTES_MAX: usize = 256;
 /// What stands before a value: as JSON has it after another value, and as text has it.
 type Key = (&'static str, &'static str);
 
+/// The time of a line as RFC 3339 has it, in UTC, to the millisecond.
+const TIME: &[u8; 24] = b"0000-00-00T00:00:00.000Z";
+
+/// The text of the last line's time: most lines are of the same second.
+#[derive(Debug)]
+pub(super) struct Stamp {
+    second: Option<u64>,
+    text: [u8; TIME.len()],
+}
+
 /// Put together when this is compiled: a line has some two dozen of them.
 macro_rules! key {
     ($name:literal) => {
@@ -54,36 +64,43 @@ pub struct Line<'a> {
     pub agent: Option<&'a [u8]>,
     pub request_id: Option<&'a [u8]>,
     pub call_id: Option<&'a [u8]>,
-    pub trace_id: Option<&'a str>,
+    pub trace_id: Option<&'a [u8]>,
 }
 
 impl Line<'_> {
     /// Appends it to `out`, with the end of the line.
-    pub(super) fn write(&self, format: LogFormat, out: &mut Vec<u8>) {
-        let mut fields = Fields { out, json: format == LogFormat::Json };
+    pub(super) fn write(&self, format: LogFormat, stamp: &mut Stamp, out: &mut Vec<u8>) {
         match format {
-            LogFormat::Json => {
-                fields.out.extend_from_slice(b"{\"time\":\"");
-                push_time(fields.out, self.began);
-                fields.out.push(b'"');
-                fields.word(key!("method"), self.method);
-                fields.text(key!("path"), self.path.as_bytes(), PATH_BYTES_MAX);
-                fields.word(key!("protocol"), self.protocol);
-                fields.whole(key!("status"), self.status.into());
-                fields.word(key!("flags"), self.flags);
-                fields.word(key!("details"), self.details);
-            }
-            LogFormat::Text | LogFormat::Off => self.write_head(fields.out),
+            LogFormat::Json => self.write_fields::<true>(stamp, out),
+            LogFormat::Text | LogFormat::Off => self.write_fields::<false>(stamp, out),
+        }
+    }
+
+    fn write_fields<const JSON: bool>(&self, stamp: &mut Stamp, out: &mut Vec<u8>) {
+        let mut fields = Fields::<JSON> { out };
+        if JSON {
+            fields.put(b"{\"time\":\"");
+            fields.put(stamp.at(self.began));
+            fields.put(b"\"");
+            fields.word(key!("method"), self.method);
+            fields.text(key!("path"), self.path.as_bytes(), PATH_BYTES_MAX);
+            fields.word(key!("protocol"), self.protocol);
+            fields.whole(key!("status"), self.status.into());
+            fields.word(key!("flags"), self.flags);
+            fields.word(key!("details"), self.details);
+        } else {
+            self.write_head(stamp, fields.out);
         }
         self.write_numbers(&mut fields);
         self.write_place(&mut fields);
-        fields.out.extend_from_slice(if fields.json { b"}\n" } else { b"\n" });
+        self.write_names(&mut fields);
+        fields.put(if JSON { b"}\n" } else { b"\n" });
     }
 
     /// What stands in front in text, as Envoy has it by default.
-    fn write_head(&self, out: &mut Vec<u8>) {
+    fn write_head(&self, stamp: &mut Stamp, out: &mut Vec<u8>) {
         out.push(b'[');
-        push_time(out, self.began);
+        out.extend_from_slice(stamp.at(self.began));
         out.extend_from_slice(b"] \"");
         escape::bare(out, self.method.as_bytes(), TEXT_BYTES_MAX);
         out.push(b' ');
@@ -97,7 +114,7 @@ impl Line<'_> {
         }
     }
 
-    fn write_numbers(&self, fields: &mut Fields<'_>) {
+    fn write_numbers<const JSON: bool>(&self, fields: &mut Fields<'_, JSON>) {
         fields.whole(key!("bytes_received"), self.received);
         fields.whole(key!("bytes_sent"), self.sent);
         fields.millis(key!("total_ms"), Some(self.total));
@@ -108,91 +125,125 @@ impl Line<'_> {
         fields.whole(key!("attempts"), self.attempts as u64);
         if self.hedged {
             fields.key(key!("hedged"));
-            fields.out.extend_from_slice(b"true");
+            fields.put(b"true");
         }
     }
 
-    fn write_place(&self, fields: &mut Fields<'_>) {
-        let words = [(key!("function"), self.function), (key!("architecture"), self.architecture)];
-        for (key, word) in words {
-            word.into_iter().for_each(|word| fields.word(key, word));
-        }
+    fn write_place<const JSON: bool>(&self, fields: &mut Fields<'_, JSON>) {
+        fields.known(key!("function"), self.function);
+        fields.known(key!("architecture"), self.architecture);
         fields.word(key!("node"), self.node);
-        let words = [
-            (key!("target"), self.target),
-            (key!("role"), self.role),
-            (key!("reason"), self.reason),
-        ];
-        for (key, word) in words {
-            word.into_iter().for_each(|word| fields.word(key, word));
-        }
+        fields.known(key!("target"), self.target);
+        fields.known(key!("role"), self.role);
+        fields.known(key!("reason"), self.reason);
         fields.whole(key!("hop"), self.hop.into());
+    }
+
+    fn write_names<const JSON: bool>(&self, fields: &mut Fields<'_, JSON>) {
         let (address, port) = self.client;
         fields.key(key!("client"));
-        let quote: &[u8] = if fields.json { b"\"" } else { b"" };
-        let (open, close): (&[u8], &[u8]) =
-            if address.contains(&b':') { (b"[", b"]:") } else { (b"", b":") };
-        for part in [quote, open, address, close] {
-            fields.out.extend_from_slice(part);
+        fields.quote();
+        if address.contains(&b':') {
+            fields.put(b"[");
+            fields.put(address);
+            fields.put(b"]:");
+        } else {
+            fields.put(address);
+            fields.put(b":");
         }
         push_whole(fields.out, port.into());
-        fields.out.extend_from_slice(quote);
-        for (key, text) in [
-            (key!("user_agent"), self.agent),
-            (key!("request_id"), self.request_id),
-            (key!("call_id"), self.call_id),
-            (key!("trace_id"), self.trace_id.map(str::as_bytes)),
-        ] {
-            text.into_iter().for_each(|text| fields.text(key, text, TEXT_BYTES_MAX));
+        fields.quote();
+        fields.texts(key!("user_agent"), self.agent);
+        fields.texts(key!("request_id"), self.request_id);
+        fields.texts(key!("call_id"), self.call_id);
+        if let Some(id) = self.trace_id {
+            // Hexadecimal digits, which need no look.
+            fields.key(key!("trace_id"));
+            fields.put(b"\"");
+            fields.put(id);
+            fields.put(b"\"");
         }
     }
 }
 
-/// Keys and values, as JSON or as text.
-struct Fields<'a> {
+/// Keys and values, as JSON or as text. All is inlined, since what is known when this is compiled is
+/// then written without a call.
+struct Fields<'a, const JSON: bool> {
     out: &'a mut Vec<u8>,
-    json: bool,
 }
 
-impl Fields<'_> {
+impl<const JSON: bool> Fields<'_, JSON> {
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    #[inline(always)]
     fn key(&mut self, (json, text): Key) {
-        let key = if self.json { json } else { text };
-        self.out.extend_from_slice(key.as_bytes());
+        self.put(if JSON { json } else { text }.as_bytes());
+    }
+
+    #[inline(always)]
+    fn quote(&mut self) {
+        if JSON {
+            self.out.push(b'"');
+        }
     }
 
     /// A word of ours, a method, or a name of a node or a function: nothing in it can end a value.
+    #[inline(always)]
     fn word(&mut self, key: Key, word: &str) {
         self.key(key);
-        if self.json {
-            self.out.push(b'"');
-        }
-        self.out.extend_from_slice(word.as_bytes());
-        if self.json {
-            self.out.push(b'"');
+        self.quote();
+        self.put(word.as_bytes());
+        self.quote();
+    }
+
+    /// A word, where there is one.
+    #[inline(always)]
+    fn known(&mut self, key: Key, word: Option<&str>) {
+        if let Some(word) = word {
+            self.word(key, word);
         }
     }
 
+    #[inline(always)]
     fn text(&mut self, key: Key, text: &[u8], bytes_max: usize) {
         self.key(key);
-        let write = if self.json { escape::json } else { escape::text };
+        let write = if JSON { escape::json } else { escape::text };
         write(self.out, text, bytes_max);
     }
 
+    /// A text, where there is one.
+    #[inline(always)]
+    fn texts(&mut self, key: Key, text: Option<&[u8]>) {
+        if let Some(text) = text {
+            self.text(key, text, TEXT_BYTES_MAX);
+        }
+    }
+
+    #[inline(always)]
     fn whole(&mut self, key: Key, number: u64) {
         self.key(key);
         push_whole(self.out, number);
     }
 
     /// Milliseconds to the microsecond.
+    #[inline(always)]
     fn millis(&mut self, key: Key, took: Option<Duration>) {
-        let Some(took) = took else { return };
-        self.key(key);
-        let micros = took.as_secs().saturating_mul(1_000_000) + u64::from(took.subsec_micros());
-        push_whole(self.out, micros / 1000);
-        let mut rest = *b".000";
-        put(&mut rest[1..], (micros % 1000) as u32);
-        self.out.extend_from_slice(&rest);
+        if let Some(took) = took {
+            self.key(key);
+            push_millis(self.out, took);
+        }
     }
+}
+
+fn push_millis(out: &mut Vec<u8>, took: Duration) {
+    let micros = took.as_secs().saturating_mul(1_000_000) + u64::from(took.subsec_micros());
+    push_whole(out, micros / 1000);
+    let mut rest = *b".000";
+    put(&mut rest[1..], (micros % 1000) as u32);
+    out.extend_from_slice(&rest);
 }
 
 fn push_whole(out: &mut Vec<u8>, number: u64) {
@@ -207,20 +258,34 @@ fn put(digits: &mut [u8], mut number: u32) {
     }
 }
 
-/// Appends `time` as RFC 3339 has it, in UTC, to the millisecond.
-fn push_time(out: &mut Vec<u8>, time: SystemTime) {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, (since.as_secs() % 86_400) as u32);
-    let (year, month, day) = date(days);
-    let mut text = *b"0000-00-00T00:00:00.000Z";
+impl Stamp {
+    pub(super) fn new() -> Self {
+        Self { second: None, text: *TIME }
+    }
+
+    /// The text of `time`.
+    fn at(&mut self, time: SystemTime) -> &[u8; TIME.len()] {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let second = since.as_secs();
+        if self.second != Some(second) {
+            self.second = Some(second);
+            put_second(&mut self.text, second);
+        }
+        put(&mut self.text[20..23], since.subsec_millis());
+        &self.text
+    }
+}
+
+/// Writes to `text` all of the time that is `second` seconds after 1970 but its milliseconds.
+fn put_second(text: &mut [u8; TIME.len()], second: u64) {
+    let (year, month, day) = date(second / 86_400);
+    let second = (second % 86_400) as u32;
     put(&mut text[..4], year);
     put(&mut text[5..7], month);
     put(&mut text[8..10], day);
     put(&mut text[11..13], second / 3600);
     put(&mut text[14..16], second / 60 % 60);
     put(&mut text[17..19], second % 60);
-    put(&mut text[20..23], since.subsec_millis());
-    out.extend_from_slice(&text);
 }
 
 /// Year, month and day of the day that is `days` after 1970-01-01, by the Gregorian calendar.
@@ -277,7 +342,7 @@ mod tests {
 
     fn written(line: &Line<'_>, format: LogFormat) -> String {
         let mut out = Vec::new();
-        line.write(format, &mut out);
+        line.write(format, &mut Stamp::new(), &mut out);
         String::from_utf8(out).unwrap()
     }
 

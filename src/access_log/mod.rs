@@ -16,6 +16,7 @@ use crate::problem::Problem;
 pub use line::Line;
 pub use writer::Sink;
 
+use line::Stamp;
 use writer::Writer;
 
 /// Room for a line that is being made, at first.
@@ -70,11 +71,12 @@ impl AccessLog {
     /// Takes in `line`, to be written soon.
     pub fn write(&self, format: LogFormat, line: &Line<'_>) {
         thread_local! {
-            static MADE: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(LINE_BYTES));
+            static MADE: RefCell<(Vec<u8>, Stamp)> =
+                RefCell::new((Vec::with_capacity(LINE_BYTES), Stamp::new()));
         }
-        MADE.with_borrow_mut(|made| {
+        MADE.with_borrow_mut(|(made, stamp)| {
             made.clear();
-            line.write(format, made);
+            line.write(format, stamp, made);
             self.writer.take_in(made);
         });
     }

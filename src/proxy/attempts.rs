@@ -1,5 +1,6 @@
 //! One invocation, from one attempt to the next.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use http::Response;
@@ -8,13 +9,14 @@ use hyper::upgrade::OnUpgrade;
 use crate::config::Platform;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::retry::Again;
-use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage};
+use crate::scheduling::route::{Decision, Invocation, Refusal, Stage};
 use crate::topology::NodeIndex;
 
 use super::answer::Refused;
 use super::dispatch::{Attempt, Placing};
 use super::explain::{deadline_passed, explain_refusal};
 use super::failure::Failure;
+use super::hedge::{Spare, Watched};
 use super::platform::Word;
 use super::queue::NoTurn;
 use super::request_body::drain;
@@ -76,21 +78,27 @@ impl Placing<'_> {
                 let waited = Box::pin(self.wait_again(tried.faults)).await;
                 left = left.map(|left| left.saturating_sub(waited));
             }
-            let (attempt, sent) = match self.take_turn(&mut attempt, last || once_more).await {
-                Ok(()) => match late_at {
-                    // On the heap: what waits for two answers is large, and almost nobody does.
-                    Some(late_at) => {
-                        let avoid = &tried.avoid;
-                        let watched = self.send_watched(attempt, outbound, left, late_at, avoid);
-                        Box::pin(watched).await
-                    }
-                    None => {
-                        let (snapshot, mark) = (&self.call.snapshot, self.mark(&attempt));
-                        let to = &attempt.destination;
-                        let sent = self.context.send(snapshot, to, outbound, left, mark).await;
-                        (attempt, sent)
-                    }
-                },
+            let turn = match self.takes_turn_unasked(&mut attempt, last || once_more) {
+                true => Ok(()),
+                // On the heap, as all that almost nobody does: it would make every invocation larger.
+                false => Box::pin(self.take_turn(&mut attempt, last || once_more)).await,
+            };
+            let (attempt, sent) = match turn {
+                Ok(()) => {
+                    let spare = late_at.map(|late_at| Spare::of(&mut outbound, late_at));
+                    let watched = {
+                        let (snapshot, to) = (&self.call.snapshot, &attempt.destination);
+                        let mark = self.mark(&attempt);
+                        let mut sent = pin!(self.context.send(snapshot, to, outbound, left, mark));
+                        match spare {
+                            None => Watched::first(sent.await),
+                            Some(spare) => {
+                                self.watch(&attempt, sent.as_mut(), spare, &tried.avoid).await
+                            }
+                        }
+                    };
+                    watched.settle(attempt)
+                }
                 Err(NoTurn::Full) => (attempt, Err(Failure::Full(Some(outbound)))),
                 Err(NoTurn::Late) => return Err(refused_over(outbound, deadline_passed()).await),
             };
@@ -260,14 +268,6 @@ impl Placing<'_> {
                 Err(explain_refusal(refusal, &self.call.snapshot))
             }
         }
-    }
-}
-
-impl Attempt {
-    /// Settles what is owed for an attempt that brought no answer.
-    pub(super) fn fail(mut self, sent: &Result<Answered, Failure>) {
-        let outcome = sent.as_ref().err().map_or(Outcome::Unreachable, Failure::outcome);
-        self.pending.settle(outcome);
     }
 }
 

@@ -59,10 +59,14 @@ pub(crate) struct InProgress {
 }
 
 impl InProgress {
-    pub(super) fn begin(connection: &Arc<Connection>, timed: bool, trail: Trail) -> Self {
+    /// One that began then, where that is timed.
+    pub(super) fn begin(
+        connection: &Arc<Connection>,
+        begun: Option<Instant>,
+        trail: Trail,
+    ) -> Self {
         connection.watched.begin_call();
         connection.connected.begin();
-        let begun = timed.then(Instant::now);
         Self { connection: Arc::clone(connection), begun, status: 0, trail }
     }
 
@@ -78,7 +82,9 @@ impl Drop for InProgress {
         if let Some(begun) = self.begun
             && self.status > 0
         {
-            self.state().metrics.time_request(self.status, begun.elapsed());
+            let took = begun.elapsed();
+            self.state().metrics.time_request(self.status, took);
+            self.trail.ends(took);
         }
     }
 }

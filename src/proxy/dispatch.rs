@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -359,7 +360,8 @@ impl Context {
         left: Option<Duration>,
         mark: Mark<'_>,
     ) -> Result<Answered, Failure> {
-        let sent = self.upstreams.send(destination, outbound, snapshot, mark);
+        // Pinned here, since whoever waits for it would move it.
+        let sent = pin!(self.upstreams.send(destination, outbound, snapshot, mark));
         let sent = match left {
             // Giving up on the answer closes the connection, which cancels the invocation.
             Some(left) => tokio::time::timeout(left, sent).await.unwrap_or(Err(Failure::TimedOut)),

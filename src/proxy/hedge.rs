@@ -1,13 +1,13 @@
 //! Two copies of one invocation: the first that answers is the answer.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
 use crate::metrics::Metrics;
-use crate::scheduling::route::Stage;
+use crate::scheduling::route::{Outcome, Stage};
 use crate::topology::NodeIndex;
 
 use super::dispatch::{Attempt, Placing};
@@ -17,9 +17,51 @@ use super::saved::Saved;
 use super::upstream::{Answered, Outbound};
 
 /// What it takes to send a request once more while it is still under way.
-struct Spare {
-    saved: Saved,
+pub(super) struct Spare {
+    /// When it takes long.
+    late_at: Instant,
+    saved: Rc<Saved>,
     sent: Option<Rc<Replay>>,
+}
+
+impl Spare {
+    /// That of `outbound`, which takes long at `late_at`.
+    pub(super) fn of(outbound: &mut Outbound, late_at: Instant) -> Self {
+        let Outbound { head, expects_continue, idempotent, .. } = &*outbound;
+        let saved = Saved::of(head, *expects_continue, *idempotent);
+        // Whoever sends it keeps the same.
+        outbound.saved = Some(Rc::clone(&saved));
+        Self { late_at, saved, sent: outbound.body.replay() }
+    }
+}
+
+/// What came of a request that was watched.
+pub(super) struct Watched {
+    sent: Sent,
+    /// The second copy, where that was answered, and how the first had ended by then, if it had.
+    second: Option<Box<(Attempt, Option<Outcome>)>>,
+}
+
+impl Watched {
+    /// What came of the first copy.
+    pub(super) fn first(sent: Sent) -> Self {
+        Self { sent, second: None }
+    }
+
+    fn second(sent: Sent, second: Attempt, first: Option<Outcome>) -> Self {
+        Self { sent, second: Some(Box::new((second, first))) }
+    }
+
+    /// The copy that counts, where `first` is the first, with what came of it. The other is dropped:
+    /// its outcome is recorded as cancelled, unless it had one.
+    pub(super) fn settle(self, mut first: Attempt) -> (Attempt, Sent) {
+        let Some(second) = self.second else { return (first, self.sent) };
+        let (second, outcome) = *second;
+        if let Some(outcome) = outcome {
+            first.pending.settle(outcome);
+        }
+        (second, self.sent)
+    }
 }
 
 /// Counts a second copy when it is settled, or when the caller goes away before that.
@@ -49,32 +91,24 @@ impl Placing<'_> {
         Instant::now().checked_add(after?)
     }
 
-    /// Sends `first`, and another copy if there is no answer by `late_at`. Answers with the copy
-    /// that was answered, or with what became of the first.
-    pub(super) async fn send_watched(
+    /// Waits for what is `sent` for `first`, and sends another copy if there is no answer in time.
+    /// Tells of the copy that was answered, or what became of the first.
+    pub(super) async fn watch(
         &self,
-        first: Attempt,
-        outbound: Box<Outbound>,
-        left: Option<Duration>,
-        late_at: Instant,
+        first: &Attempt,
+        mut sent: Pin<&mut impl Future<Output = Sent>>,
+        spare: Spare,
         avoid: &[NodeIndex],
-    ) -> (Attempt, Sent) {
-        let snapshot = &self.call.snapshot;
-        let spare = Spare {
-            saved: Saved::of(&outbound.head, outbound.expects_continue, outbound.idempotent),
-            sent: outbound.body.replay(),
-        };
-        let destination = first.destination.clone();
-        let mut sent =
-            pin!(self.context.send(snapshot, &destination, outbound, left, self.mark(&first)));
+    ) -> Watched {
         tokio::select! {
             biased;
-            settled = &mut sent => return (first, settled),
-            () = sleep_until(late_at.into()) => {}
+            settled = &mut sent => return Watched::first(settled),
+            () = sleep_until(spare.late_at.into()) => {}
         }
-        match self.second(&first, spare, avoid) {
-            Some((second, outbound, left)) => self.race(first, sent, second, outbound, left).await,
-            None => (first, sent.await),
+        match self.second(first, spare, avoid) {
+            // On the heap: almost nobody waits for two answers.
+            Some(second) => Box::pin(self.race(first, sent, second)).await,
+            None => Watched::first(sent.await),
         }
     }
 
@@ -102,16 +136,13 @@ impl Placing<'_> {
         Some((second, outbound, left))
     }
 
-    /// Waits for either copy. The other is dropped: its connection closes, which cancels it there,
-    /// and its outcome is recorded as cancelled here.
+    /// Waits for either copy. The other is dropped: its connection closes, which cancels it there.
     async fn race(
         &self,
-        first: Attempt,
+        first: &Attempt,
         mut sent: impl Future<Output = Sent> + Unpin,
-        second: Attempt,
-        outbound: Box<Outbound>,
-        left: Option<Duration>,
-    ) -> (Attempt, Sent) {
+        (second, outbound, left): (Attempt, Box<Outbound>, Option<Duration>),
+    ) -> Watched {
         let mut tally = Tally { metrics: &self.context.state.metrics, won: false };
         let destination = second.destination.clone();
         let snapshot = &self.call.snapshot;
@@ -120,25 +151,24 @@ impl Placing<'_> {
         tokio::select! {
             biased;
             settled = &mut sent => {
-                if self.is_answer(&first, &settled) {
-                    return (first, settled);
+                if self.is_answer(first, &settled) {
+                    return Watched::first(settled);
                 }
                 let other = other.await;
                 if self.is_answer(&second, &other) {
                     tally.won = true;
-                    first.fail(&settled);
-                    return (second, other);
+                    return Watched::second(other, second, Some(outcome(&settled)));
                 }
                 second.fail(&other);
-                (first, settled)
+                Watched::first(settled)
             }
             other = &mut other => {
                 if self.is_answer(&second, &other) {
                     tally.won = true;
-                    return (second, other);
+                    return Watched::second(other, second, None);
                 }
                 second.fail(&other);
-                (first, sent.await)
+                Watched::first(sent.await)
             }
         }
     }
@@ -148,4 +178,16 @@ impl Placing<'_> {
         let local = attempt.target == self.call.snapshot.site.here;
         sent.as_ref().is_ok_and(|answered| answered.word(self.call.platform, local).is_none())
     }
+}
+
+impl Attempt {
+    /// Settles what is owed for an attempt that brought no answer.
+    fn fail(mut self, sent: &Sent) {
+        self.pending.settle(outcome(sent));
+    }
+}
+
+/// The outcome of an attempt that brought no answer.
+fn outcome(sent: &Sent) -> Outcome {
+    sent.as_ref().err().map_or(Outcome::Unreachable, Failure::outcome)
 }

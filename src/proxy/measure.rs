@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use http::{Request, Response, Version};
 use hyper::body::Body;
@@ -54,10 +55,11 @@ where
         let timed = self.client.port == Port::Data;
         let connection = &self.client.connection;
         let follows = timed && connection.state().follows_requests();
+        let now = Instant::now();
         let trail =
-            if follows { Trail::begin(&self.client, &mut request) } else { Trail::default() };
+            if follows { Trail::begin(&self.client, &mut request, now) } else { Trail::default() };
         // It begins before it can be refused, so that whoever refuses it need not count it.
-        let begun = InProgress::begin(connection, timed, trail.clone());
+        let begun = InProgress::begin(connection, timed.then_some(now), trail.clone());
         let version = request.version();
         let future = self.inner.call(Followed { request, trail });
         Counting { future, request: Some(begun), version }

@@ -51,7 +51,7 @@ pub(crate) fn prepare(mut head: Parts, body: RequestBody, client: &Client) -> Pr
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let idempotent = head.method.is_idempotent();
-    let outbound = Box::new(Outbound { head, body, expects_continue, idempotent });
+    let outbound = Box::new(Outbound { head, body, expects_continue, idempotent, saved: None });
     Prepared { outbound, upgrade, internal: removed.internal }
 }
 

@@ -83,14 +83,24 @@ impl Drop for Waiting<'_> {
 }
 
 impl Placing<'_> {
+    /// Whether `attempt` may run without waiting; see [`Self::take_turn`], which is for all others.
+    pub(super) fn takes_turn_unasked(&self, attempt: &mut Attempt, last: bool) -> bool {
+        let queue = &self.call.snapshot.site.policy.queue;
+        let here = attempt.target == self.call.snapshot.site.here;
+        if !queue.enabled || !here || self.call.asynchronous {
+            return true;
+        }
+        let runs = self.takes_turn_at_once(attempt);
+        if runs && !(last && self.call.stage != Stage::Execute) {
+            self.context.state.metrics.queue_wait.record(Duration::ZERO);
+        }
+        runs
+    }
+
     /// Waits until `attempt` may run, if it is this node that is to run it. Nobody waits twice, so
     /// the `last` attempt runs at once or not at all.
     pub(super) async fn take_turn(&self, attempt: &mut Attempt, last: bool) -> Result<(), NoTurn> {
         let snapshot = &self.call.snapshot;
-        let here = attempt.target == snapshot.site.here;
-        if !snapshot.site.policy.queue.enabled || !here || self.call.asynchronous {
-            return Ok(());
-        }
         if last && self.call.stage != Stage::Execute {
             let runs = self.takes_turn_at_once(attempt);
             return if runs { Ok(()) } else { Err(self.refuse_turn(NoTurn::Full)) };

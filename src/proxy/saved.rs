@@ -24,7 +24,7 @@ pub(super) struct Saved {
 const FIELDS_BYTES: usize = 512;
 
 impl Saved {
-    pub(super) fn of(head: &Parts, expects_continue: bool, idempotent: bool) -> Self {
+    pub(super) fn of(head: &Parts, expects_continue: bool, idempotent: bool) -> Rc<Self> {
         let mut fields = Vec::with_capacity(FIELDS_BYTES);
         for (name, value) in &head.headers {
             fields.extend_from_slice(name.as_str().as_bytes());
@@ -33,7 +33,7 @@ impl Saved {
             fields.push(b'\n');
         }
         let (method, uri) = (head.method.clone(), head.uri.clone());
-        Self { method, uri, fields, expects_continue, idempotent }
+        Rc::new(Self { method, uri, fields, expects_continue, idempotent })
     }
 
     /// The request once more, if its body was kept.
@@ -51,7 +51,7 @@ impl Saved {
             head.headers.append(name, http::HeaderValue::from_bytes(&line[colon + 1..]).ok()?);
         }
         let Self { expects_continue, idempotent, .. } = *self;
-        Some(Box::new(Outbound { head, body, expects_continue, idempotent }))
+        Some(Box::new(Outbound { head, body, expects_continue, idempotent, saved: None }))
     }
 }
 

@@ -103,14 +103,22 @@ pub(super) fn hear<B>(invoked: &RefCell<Option<Invoked>>, pending: &Pending, ans
     }
 }
 
+/// Digits of a trace id.
+pub(super) const TRACE_ID_LENGTH: usize = 32;
+
 /// The trace id of a `traceparent` (W3C Trace Context, 3.2), if it has one.
 pub(super) fn trace_id(traceparent: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(traceparent).ok()?;
-    let mut parts = text.split('-');
-    let (version, id) = (parts.next()?, parts.next()?);
-    let is_hex = id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let is_id = id.len() == 32 && is_hex && id.bytes().any(|b| b != b'0');
-    (is_id && version.len() == 2 && version != "ff").then_some(id)
+    let (version, rest) = traceparent.split_first_chunk::<3>()?;
+    let (id, rest) = rest.split_at_checked(TRACE_ID_LENGTH)?;
+    // Without an early end, so that many bytes are looked at together.
+    let is_hex = id.iter().fold(true, |hex, byte| hex & matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_id = is_hex && id.iter().any(|byte| *byte != b'0');
+    let apart = version[2] == b'-'
+        && !version[..2].contains(&b'-')
+        && rest.first().is_none_or(|b| *b == b'-');
+    let whole = std::str::from_utf8(&version[..2]).is_ok() && std::str::from_utf8(rest).is_ok();
+    let known = is_id && apart && whole && version != b"ff-";
+    known.then(|| std::str::from_utf8(id).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -129,6 +137,9 @@ mod tests {
             &format!("00-{}-00f067aa0ba902b7-01", id.to_uppercase()),
             &format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
             &format!("00-{}-00f067aa0ba902b7-01", &id[1..]),
+            &format!("00-{id}0-00f067aa0ba902b7-01"),
+            &format!("0-{id}-00f067aa0ba902b7-01"),
+            &format!("00_{id}-00f067aa0ba902b7-01"),
         ] {
             assert_eq!(trace_id(bad.as_bytes()), None, "{bad}");
         }

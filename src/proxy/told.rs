@@ -11,30 +11,32 @@ use crate::topology::NodeIndex;
 
 use super::flags::{Became, NONE};
 use super::spans;
+use super::timing::TRACE_ID_LENGTH;
 use super::trail::{Course, Decided, End, Leg, Notes, Span};
 
 /// Tells of `course`, which is over, whoever wants to know.
-pub(super) fn tell(course: &mut Course) {
-    let mut notes = course.notes.take();
+pub(super) fn tell(course: &Course) {
+    let mut notes = course.notes.borrow_mut();
     if notes.end == End::Gone && notes.overdue.is_none() {
         notes.overdue = course.client.connection.watched.overdue();
     }
+    let notes = &*notes;
     // Whoever is admitted or refused has been looked at under a configuration.
     let Some(snapshot) = &notes.snapshot else { return };
-    let (state, became) = (course.client.connection.state(), Became::of(&notes));
+    let (state, became) = (course.client.connection.state(), Became::of(notes));
     if let (Some(traces), Some(trace)) = (state.traces.get(), &course.trace)
         && (notes.function.is_some() || !notes.legs.is_empty() || notes.refusal.is_some())
     {
-        spans::export(traces, trace, course, (&notes, snapshot, &became));
+        spans::export(traces, trace, course, (notes, snapshot, &became));
     }
     if state.access_log.is_on() {
-        log(course, &notes, snapshot, &became);
+        log(course, notes, snapshot, &became);
     }
 }
 
 fn log(course: &Course, notes: &Notes, snapshot: &Snapshot, became: &Became) {
     let (rule, log) = (&snapshot.access_log, &course.client.connection.state().access_log);
-    let total = course.began.elapsed();
+    let total = notes.took.unwrap_or_else(|| course.began.elapsed());
     let plain = became.flags == NONE && notes.refusal.is_none() && notes.status < 500;
     if plain && total < rule.slow && !log.samples(rule) {
         return;
@@ -42,8 +44,9 @@ fn log(course: &Course, notes: &Notes, snapshot: &Snapshot, became: &Became) {
     let topology = &snapshot.site.topology;
     let id = |node: NodeIndex| topology.node(node).id.as_str();
     let here = snapshot.site.here;
-    let decided = notes.legs.iter().rev().find_map(|leg| leg.decided);
-    let asked = answering(notes).and_then(|leg| leg.decided).and_then(|it| it.target(here));
+    let sums = Sums::of(&notes.legs);
+    let (decided, answering) = (sums.decided, answering(notes));
+    let asked = answering.and_then(|leg| leg.decided).and_then(|it| it.target(here));
     let target = notes.ran.or(asked);
     log.write(
         rule.format,
@@ -58,12 +61,12 @@ fn log(course: &Course, notes: &Notes, snapshot: &Snapshot, became: &Became) {
             received: notes.body.as_ref().map_or(notes.length, |body| body.bytes()),
             sent: notes.sent,
             total,
-            decide: sum(notes, |leg| leg.decided.map(|decided| decided.span)),
-            queue: sum(notes, |leg| leg.queued),
-            connect: sum(notes, |leg| leg.connected),
-            upstream: answering(notes).and_then(|leg| Some(leg.heard? - leg.sent?)),
-            attempts: notes.legs.iter().filter(|leg| leg.is_attempt()).count(),
-            hedged: notes.legs.iter().any(|leg| leg.hedge),
+            decide: sums.decide,
+            queue: sums.queue,
+            connect: sums.connect,
+            upstream: answering.and_then(|leg| Some(leg.heard? - leg.sent?)),
+            attempts: sums.attempts,
+            hedged: sums.hedged,
             function: notes.function.as_ref().map(|function| function.as_str()),
             architecture: decided.map(|decided| decided.architecture.as_str()),
             reason: decided.map(|decided| decided.why.as_str()),
@@ -75,15 +78,46 @@ fn log(course: &Course, notes: &Notes, snapshot: &Snapshot, became: &Became) {
             agent: text(&course.agent),
             request_id: text(&course.request_id),
             call_id: text(&notes.call_id),
-            trace_id: course.trace_id(),
+            trace_id: course.trace_id.as_ref().map(<[u8; TRACE_ID_LENGTH]>::as_slice),
         },
     );
 }
 
-impl Leg {
-    /// Whether anybody was to be asked.
-    pub(super) fn is_attempt(&self) -> bool {
-        !matches!(self.decided, Some(Decided { step: Step::Refuse(_), .. }))
+/// What all legs of a request come to.
+#[derive(Default)]
+struct Sums {
+    decide: Option<Duration>,
+    queue: Option<Duration>,
+    connect: Option<Duration>,
+    /// Of which somebody was to be asked.
+    attempts: usize,
+    hedged: bool,
+    /// What was decided last.
+    decided: Option<Decided>,
+}
+
+impl Sums {
+    fn of(legs: &[Leg]) -> Self {
+        let mut sums = Self::default();
+        for leg in legs {
+            if let Some(decided) = leg.decided {
+                add(&mut sums.decide, Some(decided.span));
+                sums.decided = Some(decided);
+            }
+            add(&mut sums.queue, leg.queued);
+            add(&mut sums.connect, leg.connected);
+            let refused = matches!(leg.decided, Some(Decided { step: Step::Refuse(_), .. }));
+            sums.attempts += usize::from(!refused);
+            sums.hedged |= leg.hedge;
+        }
+        sums
+    }
+}
+
+/// Adds the time of `span` to `sum`, which is none where nothing took any.
+fn add(sum: &mut Option<Duration>, span: Option<Span>) {
+    if let Some(span) = span {
+        *sum = Some(sum.unwrap_or_default() + (span.until - span.since));
     }
 }
 
@@ -105,12 +139,6 @@ fn text(value: &Option<HeaderValue>) -> Option<&[u8]> {
 /// The leg whose answer was the answer, or the last.
 fn answering(notes: &Notes) -> Option<&Leg> {
     notes.answered.map_or(notes.legs.last(), |leg| notes.legs.get(leg))
-}
-
-/// All the time that legs took for `what`; none where none took any.
-fn sum(notes: &Notes, what: impl Fn(&Leg) -> Option<Span>) -> Option<Duration> {
-    let took = notes.legs.iter().filter_map(what).map(|span| span.until - span.since);
-    took.reduce(|a, b| a + b)
 }
 
 fn role(notes: &Notes, local: bool) -> &'static str {

@@ -5,9 +5,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Body;
 use opentelemetry::SpanId;
 
@@ -16,7 +16,7 @@ use crate::scheduling::FunctionName;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::{Decision, Step, Why};
 use crate::topology::NodeIndex;
-use crate::traces::Trace;
+use crate::traces::{Begun, Trace};
 
 use super::admit::{Caller, Route};
 use super::client::Client;
@@ -24,14 +24,12 @@ use super::failure::{Failure, Fault};
 use super::peer;
 use super::request_body::Replay;
 use super::response_body::ResponseBody;
+use super::timing::{self, TRACE_ID_LENGTH};
 use super::told;
 use super::upstream::Answered;
 use super::watch::Wait;
 
-const USER_AGENT: HeaderName = http::header::USER_AGENT;
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const CALL_ID: &str = "x-call-id";
 
 /// A request with its trail.
 #[derive(Debug)]
@@ -55,7 +53,8 @@ pub(super) struct Course {
     pub(super) version: Version,
     pub(super) agent: Option<HeaderValue>,
     pub(super) request_id: Option<HeaderValue>,
-    pub(super) traceparent: Option<HeaderValue>,
+    /// The trace id that came with it or was given to it, where a line tells it.
+    pub(super) trace_id: Option<[u8; TRACE_ID_LENGTH]>,
     /// The trace it belongs to, if that is sampled.
     pub(super) trace: Option<Trace>,
     pub(super) notes: RefCell<Notes>,
@@ -85,6 +84,8 @@ pub(super) struct Notes {
     /// Bytes of the answer's body.
     pub(super) sent: u64,
     pub(super) end: End,
+    /// How long it took, where that is known.
+    pub(super) took: Option<Duration>,
     /// Why this side ended it, where it took too long.
     pub(super) overdue: Option<Wait>,
 }
@@ -142,29 +143,43 @@ pub(crate) struct Mark<'a> {
 }
 
 impl Trail {
-    /// That of `request`, which has just come in from `client`, if anybody wants to know of it.
-    pub(super) fn begin<B: Body>(client: &Client, request: &mut Request<B>) -> Self {
+    /// That of `request`, which came in from `client` at `began`, if anybody wants to know of it.
+    pub(super) fn begin<B: Body>(
+        client: &Client,
+        request: &mut Request<B>,
+        began: Instant,
+    ) -> Self {
         let state = client.connection.state();
-        let trace = state.traces.get().and_then(|traces| traces.begin(request.headers_mut()));
-        if trace.is_none() && !state.access_log.is_on() {
-            return Self(None);
-        }
-        let headers = request.headers();
-        let of = |name: HeaderName| headers.get(name).cloned();
+        let logged = state.access_log.is_on();
+        let named = Named::of(request.headers());
+        let begun = state.traces.get().map(|traces| traces.begin(named.one_traceparent()));
+        let sampled = begun.as_ref().is_some_and(|begun| begun.sampled);
+        let trace_id = logged.then(|| named.trace_id(begun.as_ref())).flatten();
+        let kept = (logged || sampled).then(|| named.kept());
+        let with_state = named.tracestate;
+        let trace = begun.and_then(|begun| begun.write(with_state, request.headers_mut()));
+        let Some([agent, request_id, call_id]) = kept else { return Self(None) };
         let length = request.body().size_hint().exact().unwrap_or(0);
         Self(Some(Rc::new(Course {
             client: client.clone(),
-            began: Instant::now(),
+            began,
             began_at: SystemTime::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            agent: of(USER_AGENT),
-            request_id: of(REQUEST_ID),
-            traceparent: of(TRACEPARENT),
+            agent,
+            request_id,
+            trace_id,
             trace,
-            notes: RefCell::new(Notes { length, call_id: of(CALL_ID), ..Notes::default() }),
+            notes: RefCell::new(Notes { length, call_id, ..Notes::default() }),
         })))
+    }
+
+    /// The request is over and took so long, unless somebody goes on to follow it.
+    pub(super) fn ends(&self, took: Duration) {
+        if self.0.as_ref().is_some_and(|course| Rc::strong_count(course) == 1) {
+            self.note(|notes| notes.took = Some(took));
+        }
     }
 
     /// Notes what `note` says, if anybody wants to know.
@@ -225,9 +240,17 @@ impl Trail {
         self.note(|notes| {
             let headers = response.headers();
             notes.status = response.status().as_u16();
-            notes.refusal = headers.get(peer::REFUSAL).cloned();
-            if let Some(id) = headers.get(CALL_ID) {
-                notes.call_id = Some(id.clone());
+            let (mut refusal, mut call_id) = (None, None);
+            for (name, value) in headers {
+                match name.as_str() {
+                    CALL_ID => _ = call_id.get_or_insert(value),
+                    name if name == peer::REFUSAL.as_str() => _ = refusal.get_or_insert(value),
+                    _ => {}
+                }
+            }
+            notes.refusal = refusal.cloned();
+            if call_id.is_some() {
+                notes.call_id = call_id.cloned();
             }
             if let Some(bytes) = response.body().here() {
                 (notes.sent, notes.end) = (bytes, End::Through);
@@ -296,9 +319,11 @@ impl Mark<'_> {
 
     /// It is sent to `to` now.
     pub(super) fn sent(self, to: &Authority) {
+        let traced = self.trail.0.as_ref().is_some_and(|course| course.trace.is_some());
         self.note(|leg| {
             leg.sent = Some(Instant::now());
-            leg.to = Some(to.clone());
+            // Only a span says where to.
+            leg.to = traced.then(|| to.clone());
         });
     }
 
@@ -325,9 +350,80 @@ impl Span {
     }
 }
 
-impl Course {
-    /// The trace id that came with it.
-    pub(super) fn trace_id(&self) -> Option<&str> {
-        super::timing::trace_id(self.traceparent.as_ref()?.as_bytes())
+/// Fields of a request that are noted, found in one look at all of them: to look for each would cost
+/// more than all else that is noted. Of those that there are several of, the first.
+#[derive(Debug, Default)]
+struct Named<'a> {
+    agent: Option<&'a HeaderValue>,
+    request_id: Option<&'a HeaderValue>,
+    call_id: Option<&'a HeaderValue>,
+    traceparent: Option<&'a HeaderValue>,
+    /// Whether there are several of it, and so none that counts.
+    traceparents: bool,
+    tracestate: bool,
+}
+
+impl<'a> Named<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut named = Self::default();
+        for (name, value) in headers {
+            match name.as_str() {
+                "user-agent" => _ = named.agent.get_or_insert(value),
+                "x-request-id" => _ = named.request_id.get_or_insert(value),
+                CALL_ID => _ = named.call_id.get_or_insert(value),
+                "tracestate" => named.tracestate = true,
+                "traceparent" => {
+                    named.traceparents = named.traceparent.is_some();
+                    named.traceparent.get_or_insert(value);
+                }
+                _ => {}
+            }
+        }
+        named
+    }
+
+    fn one_traceparent(&self) -> Option<&'a HeaderValue> {
+        self.traceparent.filter(|_| !self.traceparents)
+    }
+
+    /// The id of the trace that was `begun`, or the one it came with where there are no traces here.
+    fn trace_id(&self, begun: Option<&Begun>) -> Option<[u8; TRACE_ID_LENGTH]> {
+        let given = begun.and_then(|begun| begun.traceparent.as_ref());
+        timing::trace_id(given.or(self.traceparent)?.as_bytes())?.as_bytes().try_into().ok()
+    }
+
+    fn kept(&self) -> [Option<HeaderValue>; 3] {
+        [self.agent, self.request_id, self.call_id].map(Option::<&HeaderValue>::cloned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_fields_that_there_are_several_of_the_first_counts_but_no_traceparent() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = format!("00-{id}-00f067aa0ba902b7-01");
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("user-agent", "first"),
+            ("traceparent", &*parent),
+            ("x-request-id", "r"),
+            ("user-agent", "second"),
+        ] {
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        let named = Named::of(&headers);
+        assert_eq!(named.one_traceparent().unwrap(), &parent);
+        let [agent, request_id, call_id] = named.kept();
+        assert_eq!(
+            (agent.unwrap(), request_id.unwrap(), call_id),
+            ("first".parse().unwrap(), "r".parse().unwrap(), None)
+        );
+        headers.append("traceparent", HeaderValue::from_static("nonsense"));
+        let named = Named::of(&headers);
+        assert_eq!(named.one_traceparent(), None);
+        assert_eq!(named.trace_id(None).unwrap(), id.as_bytes());
     }
 }

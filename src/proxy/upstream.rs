@@ -132,6 +132,8 @@ pub(super) struct Outbound {
     pub(super) expects_continue: bool,
     /// Whether it does no harm when it runs twice.
     pub(super) idempotent: bool,
+    /// The same once more, where somebody has kept it already.
+    pub(super) saved: Option<Rc<Saved>>,
 }
 
 /// The head of an answer, with what it takes to ask somebody else instead.
@@ -141,7 +143,7 @@ pub(super) struct Answered {
     pub(super) lease: Lease,
     /// Its body, where that had to be read to tell whose answer it is.
     pub(super) read: Option<Box<Bytes>>,
-    saved: Saved,
+    saved: Rc<Saved>,
     sent: Option<Rc<Replay>>,
 }
 
@@ -366,11 +368,11 @@ async fn exchange(
     outbound: Box<Outbound>,
     timeouts: &Timeouts,
 ) -> Result<Answered, Failure> {
-    let Outbound { mut head, mut body, expects_continue, idempotent } = *outbound;
+    let Outbound { mut head, mut body, expects_continue, idempotent, saved } = *outbound;
     name_host(&mut head.headers, &lease.home.destination.authority);
     let sent = body.replay();
     lease.sent = sent.clone();
-    let saved = Saved::of(&head, expects_continue, idempotent);
+    let saved = saved.unwrap_or_else(|| Saved::of(&head, expects_continue, idempotent));
     let gate = (expects_continue && sent.is_some()).then(Arc::<Gate>::default);
     if let Some(gate) = &gate {
         body = body.behind(Arc::clone(gate));
@@ -399,7 +401,9 @@ async fn exchange(
         Ok(Err(mut failed)) => Err(match failed.take_message() {
             Some(request) => {
                 let (head, body) = request.into_parts();
-                let outbound = Box::new(Outbound { head, body, expects_continue, idempotent });
+                let saved = None;
+                let outbound =
+                    Box::new(Outbound { head, body, expects_continue, idempotent, saved });
                 Failure::NothingRan(io::Error::other(failed.into_error()), Some(outbound))
             }
             None => classify(failed.into_error(), &saved, &sent, unanswered),

@@ -9,7 +9,7 @@ mod context;
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use opentelemetry::trace::{SpanKind, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId};
 use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
@@ -51,6 +51,20 @@ pub struct Trace {
     pub flags: TraceFlags,
     /// What others keep with it.
     pub state: TraceState,
+}
+
+/// What is to be made of the trace of a request.
+#[derive(Debug)]
+pub struct Begun {
+    id: TraceId,
+    /// None where it begins here.
+    parent: Option<SpanId>,
+    span: SpanId,
+    flags: TraceFlags,
+    /// Whether there are spans of it.
+    pub sampled: bool,
+    /// What is passed on, where that is not what came.
+    pub traceparent: Option<HeaderValue>,
 }
 
 impl Traces {
@@ -111,29 +125,22 @@ impl Traces {
         Ok(Self { processor, ids: RandomIdGenerator::default(), parent_based, sampler, scope })
     }
 
-    /// Takes up the trace that a request with `headers` belongs to, or begins one, and has whoever comes
-    /// next belong to it; none where it is not sampled.
-    pub fn begin(&self, headers: &mut HeaderMap) -> Option<Trace> {
-        let parent = context::read(headers);
+    /// Takes up the trace that a request belongs to by the one `traceparent` it has, or begins one.
+    pub fn begin(&self, traceparent: Option<&HeaderValue>) -> Begun {
+        let parent = traceparent.and_then(|value| context::parse(value.as_bytes()));
         let id = parent.map_or_else(|| self.ids.new_trace_id(), |parent| parent.trace);
         let sampled = match parent {
             Some(parent) if self.parent_based => parent.flags.is_sampled(),
             _ => self.samples(id),
         };
-        match parent {
-            // Nobody has a span there, and nobody has one here: it stays as it came.
-            Some(parent) if !sampled && !parent.flags.is_sampled() => return None,
-            Some(_) => {}
-            // A state belongs to a trace that is known.
-            None => drop(headers.remove(context::TRACESTATE)),
-        }
+        // Nobody has a span there, and nobody has one here: it stays as it came.
+        let stays = !sampled && parent.is_some_and(|parent| !parent.flags.is_sampled());
         let flags = parent.map_or(TraceFlags::NOT_SAMPLED, |parent| parent.flags);
-        let (flags, span) = (flags.with_sampled(sampled), self.span_id());
-        if let Some(value) = context::written(id, span, flags) {
-            headers.insert(context::TRACEPARENT, value);
-        }
-        let parent = parent.map_or(SpanId::INVALID, |parent| parent.span);
-        sampled.then(|| Trace { id, parent, span, flags, state: context::state(headers) })
+        let flags = flags.with_sampled(sampled);
+        let span = if stays { SpanId::INVALID } else { self.span_id() };
+        let traceparent = if stays { None } else { context::written(id, span, flags) };
+        let parent = parent.map(|parent| parent.span);
+        Begun { id, parent, span, flags, sampled, traceparent }
     }
 
     fn samples(&self, id: TraceId) -> bool {
@@ -156,6 +163,23 @@ impl Traces {
         if let Err(error) = self.processor.shutdown_with_timeout(END_WAIT) {
             tracing::warn!(%error, "the last spans were not sent");
         }
+    }
+}
+
+impl Begun {
+    /// Has whoever comes next, who gets `headers`, belong to it; none where it is not sampled. Whether
+    /// there is a `tracestate` is known by `with_state`.
+    pub fn write(self, with_state: bool, headers: &mut HeaderMap) -> Option<Trace> {
+        let Self { id, parent, span, flags, sampled, traceparent } = self;
+        if with_state && parent.is_none() {
+            // A state belongs to a trace that is known.
+            headers.remove(context::TRACESTATE);
+        }
+        if let Some(value) = traceparent {
+            headers.insert(context::TRACEPARENT, value);
+        }
+        let parent = parent.unwrap_or(SpanId::INVALID);
+        sampled.then(|| Trace { id, parent, span, flags, state: context::state(headers) })
     }
 }
 

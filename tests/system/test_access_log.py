@@ -317,6 +317,17 @@ def test_a_circle_is_nr_and_a_deadline_that_has_passed_dt(start: Callable[..., C
     assert (line["status"], line["flags"], line["details"]) == (504, "DT", "deadline_passed")
 
 
+def test_who_may_not_is_uaex(start: Callable[..., Caller], tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("a key that nobody else has\n")
+    caller = start(peers={"key_file": str(key)})
+    line = caller.call("/reload", "Origin: http://elsewhere.example", body=b"")
+    assert (line["status"], line["flags"], line["details"]) == (403, "UAEX", "cross_origin")
+    line = caller.call(ECHO, "hopwise-hop: 1", "hopwise-via: edge2", "hopwise-signature: forged")
+    assert (line["status"], line["flags"], line["details"]) == (403, "UAEX", "peer_rejected")
+    assert "target" not in line and line["attempts"] == 0
+
+
 def test_who_ran_it_is_told_at_both_ends(make_cluster: Callable[..., Cluster]) -> None:
     log = {"format": "json", "path": "access.log"}
     own = {id: {"access_log": {**log, "path": f"{id}.access"}} for id in ("edge2", "edge1")}
