@@ -25,6 +25,7 @@ use super::connect::Destination;
 use super::decision;
 use super::explain::{DEADLINE_PASSED, deadline_passed};
 use super::failure::Failure;
+use super::headers::note_forwarded;
 use super::outbound::{self, Prepared};
 use super::peer;
 use super::pending::{Pending, is_good};
@@ -92,6 +93,7 @@ async fn pass(
         context.state.metrics.stripped.inc();
     }
     trail.passed();
+    note_forwarded(&mut outbound.head.headers, client.scheme());
     let mark = trail.leg(trail.last());
     mark.pass_on(&mut outbound.head.headers);
     let sent = context.send(snapshot, &destination, outbound, None, mark).await;
@@ -233,6 +235,7 @@ impl Placing<'_> {
                 // It was addressed to a peer before.
                 peer::remove(headers);
             }
+            note_forwarded(headers, self.call.client.scheme());
             return Destination::anyone(self.call.snapshot.gateway.clone());
         }
         let node = site.topology.node(target);
@@ -247,7 +250,13 @@ impl Placing<'_> {
             load: self.context.state.report(&self.call.snapshot, None),
         };
         peer::write(headers, &onward, self.call.wants_decision);
-        Destination::peer(&self.call.snapshot, node, self.context.call_peers_from)
+        let destination =
+            Destination::peer(&self.call.snapshot, node, self.context.call_peers_from);
+        // The next sidecar sees the same host, and notes it with the scheme by which it is called.
+        if destination.scheme() != self.call.client.scheme() {
+            note_forwarded(headers, self.call.client.scheme());
+        }
+        destination
     }
 
     pub(super) fn answer(

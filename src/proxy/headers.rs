@@ -151,10 +151,8 @@ pub fn forwarded_for(client: IpAddr) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-/// Says on whose behalf the request is sent: the client's address is appended, the host and the
-/// scheme it used are noted unless an earlier proxy has noted them (after RFC 7239).
-pub fn append_forwarded(headers: &mut HeaderMap, client: &HeaderValue, scheme: &'static str) {
-    let host = headers.get(HOST).cloned();
+/// Says on whose behalf the request is sent, by appending the client's address (after RFC 7239).
+pub fn append_forwarded_for(headers: &mut HeaderMap, client: &HeaderValue) {
     match headers.entry(FORWARDED_FOR) {
         Entry::Vacant(none) => drop(none.insert(client.clone())),
         Entry::Occupied(mut earlier) => {
@@ -165,6 +163,11 @@ pub fn append_forwarded(headers: &mut HeaderMap, client: &HeaderValue, scheme: &
             }
         }
     }
+}
+
+/// Notes the host and the scheme that the client used, unless an earlier proxy has noted them.
+pub fn note_forwarded(headers: &mut HeaderMap, scheme: &'static str) {
+    let host = headers.get(HOST).cloned();
     if let (Entry::Vacant(none), Some(host)) = (headers.entry(FORWARDED_HOST), host) {
         none.insert(host);
     }
@@ -259,7 +262,8 @@ mod tests {
     fn forwarded_fields_are_appended_and_never_overwritten() {
         let client: IpAddr = "192.0.2.7".parse().unwrap();
         let mut map = headers(&[("host", "h:1")]);
-        append_forwarded(&mut map, &forwarded_for(client), "http");
+        append_forwarded_for(&mut map, &forwarded_for(client));
+        note_forwarded(&mut map, "http");
         assert_eq!(map["x-forwarded-for"], "192.0.2.7");
         assert_eq!(map["x-forwarded-host"], "h:1");
         assert_eq!(map["x-forwarded-proto"], "http");
@@ -269,7 +273,8 @@ mod tests {
             ("x-forwarded-host", "first"),
             ("x-forwarded-proto", "https"),
         ]);
-        append_forwarded(&mut map, &forwarded_for("::ffff:192.0.2.7".parse().unwrap()), "http");
+        append_forwarded_for(&mut map, &forwarded_for("::ffff:192.0.2.7".parse().unwrap()));
+        note_forwarded(&mut map, "http");
         assert_eq!(map["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 192.0.2.7");
         assert_eq!(map.get_all("x-forwarded-for").iter().count(), 1);
         assert_eq!(map["x-forwarded-host"], "first");
