@@ -1,5 +1,6 @@
 //! Who is there: nodes, their roles, zones and addresses. Pure.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +39,12 @@ impl NodeId {
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for NodeId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -261,8 +268,7 @@ impl Topology {
 
     /// The position of the node called `id`.
     pub fn index_of(&self, id: &str) -> Option<NodeIndex> {
-        let id = NodeId::new(id).ok()?;
-        self.by_id.get(&id).copied()
+        self.by_id.get(id).copied()
     }
 
     /// All positions, in the order written.

@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 ANSWER = (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
-          b"hopwise-load: in-flight=1, cores=2, execution-ms=0.200, service-ms=0.200\r\n\r\nok")
+          b"hopwise-report: in-flight=1, cores=2, execution-ms=0.200, service-ms=0.200\r\n\r\nok")
 WAY_S = 0.05
 
 

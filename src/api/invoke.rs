@@ -52,7 +52,7 @@ static PASSED_BACK: [HeaderName; 4] = [
     RETRY_AFTER,
 ];
 
-/// Fields by which peers learn where it ran.
+/// Fields by which those who ask learn where it ran.
 static REPORT: [HeaderName; 5] =
     [peer::NODE, peer::HOP, peer::ARCHITECTURE, peer::LOAD, peer::DECISION];
 
@@ -105,7 +105,7 @@ async fn invoke(
         }
     };
     let tag = asked.tag.take();
-    let wants_report = caller.wants_report;
+    let wants_report = caller.wants_decision;
     let (at, platform) = address_of(&snapshot, asked.function)?;
     let head = function_head(head, &asked, at);
     let mut call = call(&asked, platform, &snapshot, caller, stage, deadline);
@@ -156,6 +156,7 @@ fn call(
         path,
         architecture: asked.architecture.or(architecture),
         deadline,
+        from_peer: false,
         // What the document says is read from the report.
         wants_report: true,
         wants_decision,

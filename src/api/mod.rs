@@ -294,7 +294,6 @@ mod tests {
                 peer: None,
                 is_peer: false,
                 is_trusted,
-                wants_report: false,
                 wants_decision: false,
                 trail: Default::default(),
             };

@@ -21,7 +21,7 @@ use super::secrets;
 use crate::problem::Problem;
 
 /// What sidecars call their protocol in a handshake (ALPN), by which they are told from clients.
-pub const PEER_PROTOCOL: &[u8] = b"hopwise/1";
+pub const PEER_PROTOCOL: &[u8] = b"hopwise/2";
 
 /// HTTP/2 in a handshake.
 pub const HTTP2: &[u8] = b"h2";

@@ -22,7 +22,7 @@ use super::client::{Client, Port};
 use super::explain;
 use super::future::Either;
 use super::host::names_a_host;
-use super::peer::{self, PeerContext, Standing};
+use super::peer::{self, Ours, PeerContext, Standing};
 use super::request_body::drain;
 use super::response_body::ResponseBody;
 use super::trail::{Followed, Trail};
@@ -38,9 +38,7 @@ pub struct Caller {
     pub is_peer: bool,
     /// Whether the caller is on this host, or shows the admin token.
     pub is_trusted: bool,
-    /// Whether the answer says where the invocation ran.
-    pub wants_report: bool,
-    /// Whether the answer says what was decided, and why.
+    /// Whether the answer says where the invocation ran, what was decided, and why.
     pub wants_decision: bool,
     /// What is noted of the request.
     pub(crate) trail: Trail,
@@ -259,12 +257,12 @@ impl Admit {
     ) -> Result<Caller, Unserved> {
         let headers = request.headers();
         let address = self.client.address.ip();
-        let standing = peer::standing(snapshot, request, &self.client);
+        let ours = Ours::of(headers);
+        let asks = ours.explain;
+        let standing = peer::standing(snapshot, request, &ours, &self.client);
         let is_peer = standing == Standing::Peer;
         let peer = match standing {
-            Standing::Peer => peer::read(snapshot, headers).map_err(|name| {
-                bad_request(format!("the header {name} makes no sense; see the wire contract"))
-            })?,
+            Standing::Peer => peer::heard(snapshot, ours).map_err(bad_request)?,
             Standing::Stranger => None,
             Standing::Greets(signature) => return Err(Unserved::Greeted(signature)),
             Standing::Forged(why) => {
@@ -276,15 +274,12 @@ impl Admit {
         let is_trusted = is_loopback(address)
             || shows_token(snapshot, headers)
             || shows_certificate(snapshot, &self.client);
-        let asks = headers.contains_key(peer::EXPLAIN);
         let wants_decision = asks && (is_trusted || is_peer);
-        let wants_report = peer.is_some() || wants_decision;
         Ok(Caller {
             client: self.client.clone(),
             peer,
             is_peer,
             is_trusted,
-            wants_report,
             wants_decision,
             trail: Trail::default(),
         })

@@ -32,7 +32,11 @@ pub(crate) struct Call {
     pub(crate) path: Vec<NodeIndex>,
     pub(crate) architecture: Option<Architecture>,
     pub(crate) deadline: Option<Instant>,
+    /// Whether a peer sent it, and so is told where it ran.
+    pub(crate) from_peer: bool,
+    /// Whether whoever called is told where it ran,
     pub(crate) wants_report: bool,
+    /// and what was decided.
     pub(crate) wants_decision: bool,
     /// The last decision, where somebody asked for it.
     pub(crate) explained: RefCell<Option<Arc<Explained>>>,
@@ -81,7 +85,8 @@ pub(super) fn of(
         path: Vec::new(),
         architecture: None,
         deadline: None,
-        wants_report: caller.wants_report,
+        from_peer: caller.peer.is_some(),
+        wants_report: caller.wants_decision,
         wants_decision: caller.wants_decision,
         explained: RefCell::default(),
         invoked: RefCell::default(),

@@ -82,6 +82,14 @@ impl Destination {
         let peer = proof.map(|proof| Peer { node: node.id.clone(), proof });
         Self { authority, from, peer, sidecar: Some(node.slot) }
     }
+
+    /// How it is called.
+    pub(super) fn scheme(&self) -> &'static str {
+        match &self.peer {
+            Some(Peer { proof: Proof::Certificate(_), .. }) => "https",
+            Some(Peer { proof: Proof::Key(_), .. }) | None => "http",
+        }
+    }
 }
 
 /// A connection to `destination` that carries HTTP, encrypted where whoever is there has to prove

@@ -13,23 +13,24 @@ use hyper::upgrade::OnUpgrade;
 use crate::config::Snapshot;
 use crate::scheduling::policy::Architecture;
 use crate::scheduling::retry::Again;
-use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step};
+use crate::scheduling::route::{Decision, Invocation, Outcome, Refusal, Stage, Step, Ticket};
 use crate::state::State;
 use crate::topology::NodeIndex;
 
 use super::admit::{Admitted, Caller, Route};
 use super::answer::Refused;
 use super::call::{self, Call};
+use super::call_field::Onward;
 use super::client::Client;
 use super::connect::Destination;
 use super::decision;
 use super::explain::{DEADLINE_PASSED, deadline_passed};
 use super::failure::Failure;
-use super::load_field;
+use super::headers::note_forwarded;
 use super::outbound::{self, Prepared};
-use super::peer::{self, Onward};
+use super::peer;
 use super::pending::{Pending, is_good};
-use super::report::Report;
+use super::report::{Report, Told};
 use super::request_body::{RequestBody, drain};
 use super::response_body::ResponseBody;
 use super::timing::{self, Timing};
@@ -93,6 +94,7 @@ async fn pass(
         context.state.metrics.stripped.inc();
     }
     trail.passed();
+    note_forwarded(&mut outbound.head.headers, client.scheme());
     let mark = trail.leg(trail.last());
     mark.pass_on(&mut outbound.head.headers);
     let sent = context.send(snapshot, &destination, outbound, None, mark).await;
@@ -118,8 +120,7 @@ pub(crate) async fn invoke(
     call: &Call,
     prepared: Prepared,
 ) -> Response<ResponseBody> {
-    let here = call.snapshot.site.node().id.as_str();
-    let passed_here = !call.via.is_empty() && call.via.split(',').any(|id| id.trim() == here);
+    let passed_here = call.path.contains(&call.snapshot.site.here);
     let Prepared { mut outbound, mut upgrade, internal } = prepared;
     outbound.idempotent |= call.snapshot.function(call.function).idempotent;
     if internal && call.stage == Stage::Entry {
@@ -133,9 +134,8 @@ pub(crate) async fn invoke(
             let full = refused.error == QUEUE_FULL && call.stage != Stage::Entry;
             let mut response = refused.into_response();
             // The peer learns how busy this node is, though nothing ran.
-            let load = full.then(|| context.state.report(&call.snapshot, None));
-            if let Some(load) = load.and_then(|load| load_field::value(&load)) {
-                response.headers_mut().insert(peer::LOAD, load);
+            if full {
+                own_report(context, call, None).tell(response.headers_mut());
             }
             response
         }
@@ -232,25 +232,32 @@ impl Placing<'_> {
         let site = &self.call.snapshot.site;
         let headers = &mut outbound.head.headers;
         if target == site.here {
-            if headers.contains_key(&peer::HOP) {
+            if headers.contains_key(&peer::CALL) {
                 // It was addressed to a peer before.
                 peer::remove(headers);
             }
+            note_forwarded(headers, self.call.client.scheme());
             return Destination::anyone(self.call.snapshot.gateway.clone());
         }
         let node = site.topology.node(target);
         let onward = Onward {
-            load: self.context.state.report(&self.call.snapshot, None),
             hop: self.call.hop.saturating_add(1),
-            via: &self.call.via,
-            architecture: decision.architecture,
             stage,
-            deadline: left,
+            architecture: decision.architecture,
+            via: &self.call.via,
+            here: site.node().id.as_str(),
             to: node.id.as_str(),
-            explain: self.call.wants_decision,
+            deadline: left,
+            load: self.context.state.report(&self.call.snapshot, None),
         };
-        peer::write(&self.call.snapshot, headers, &onward);
-        Destination::peer(&self.call.snapshot, node, self.context.call_peers_from)
+        peer::write(headers, &onward, self.call.wants_decision);
+        let destination =
+            Destination::peer(&self.call.snapshot, node, self.context.call_peers_from);
+        // The next sidecar sees the same host, and notes it with the scheme by which it is called.
+        if destination.scheme() != self.call.client.scheme() {
+            note_forwarded(headers, self.call.client.scheme());
+        }
+        destination
     }
 
     pub(super) fn answer(
@@ -262,18 +269,22 @@ impl Placing<'_> {
         let mark = self.mark(&attempt);
         let Attempt { target, mut pending, architecture, .. } = attempt;
         let local = target == self.call.snapshot.site.here;
-        let wanted = self.call.wants_report;
+        let (for_peer, for_client) = (self.call.from_peer, self.call.wants_report);
+        let wanted = for_peer || for_client;
+        let told = if local { Told::default() } else { Told::of(answered.response.headers()) };
         let report = if local {
             mark.answers(Some(target));
-            wanted.then(|| self.own_report(&pending, answered.response.status()))
+            // How soon a bad answer came says nothing of how fast this node is.
+            let ticket = pending.ticket().filter(|_| is_good(answered.response.status()));
+            wanted.then(|| own_report(self.context, self.call, ticket))
         } else {
-            let report = self.peer_report(&answered, target, &mut pending);
-            mark.answers(self.call.snapshot.site.topology.index_of(&report.node));
+            let report = self.peer_report(&told, target, &mut pending);
+            mark.answers(report.runner);
             wanted.then_some(report)
         };
+        let refusal = told.refusal.cloned();
         pending.note(&answered.response);
         timing::hear(&self.call.invoked, &pending, &answered.response);
-        let refusal = answered.response.headers().get(peer::REFUSAL).filter(|_| !local).cloned();
         if refusal.as_ref().is_some_and(|refusal| refusal == DEADLINE_PASSED) {
             // It came too late there, which is no fault of that node.
             pending.outcome = Outcome::Cancelled;
@@ -283,7 +294,12 @@ impl Placing<'_> {
         let whose = (&self.call.client, &self.call.trail);
         self.context.finish(whose, answered, Some(pending), upgrade.take(), |headers| {
             if let Some(report) = report {
-                report.write(headers, architecture);
+                if for_peer {
+                    report.tell(headers);
+                }
+                if for_client {
+                    report.show(headers, architecture);
+                }
             }
             for decision in decided {
                 headers.append(peer::DECISION, decision);
@@ -295,23 +311,11 @@ impl Placing<'_> {
         })
     }
 
-    /// What this node says of itself.
-    fn own_report(&self, pending: &Pending, status: StatusCode) -> Report {
-        let snapshot = &self.call.snapshot;
-        // How soon a bad answer came says nothing of how fast this node is.
-        let ticket = pending.ticket().filter(|_| is_good(status));
-        let load = self.context.state.report(snapshot, ticket);
-        let node = snapshot.site.node().id.as_str().to_owned();
-        Report { node, hop: self.call.hop, load: Some(load) }
-    }
-
     /// What a peer says of the node that ran the invocation: itself, or one it sent it on to.
-    fn peer_report(&self, answered: &Answered, target: NodeIndex, pending: &mut Pending) -> Report {
+    fn peer_report(&self, told: &Told<'_>, target: NodeIndex, pending: &mut Pending) -> Report<'_> {
         let topology = &self.call.snapshot.site.topology;
-        let asked = topology.node(target).id.as_str();
-        let report = Report::of(answered.response.headers(), asked, self.call.hop);
-        let runner = topology.index_of(&report.node);
-        match (runner, report.load) {
+        let report = Report::of(told, topology, target, self.call.hop);
+        match (report.runner, report.load) {
             (Some(runner), Some(load)) if runner == target => pending.report = Some(load),
             (Some(runner), Some(load)) => {
                 pending.observed = Some((topology.node(runner).slot, load));
@@ -320,6 +324,14 @@ impl Placing<'_> {
         }
         report
     }
+}
+
+/// What this node says of itself, to whoever sent it the invocation of `ticket`.
+fn own_report<'a>(context: &Context, call: &'a Call, ticket: Option<&Ticket>) -> Report<'a> {
+    let site = &call.snapshot.site;
+    let load = Some(context.state.report(&call.snapshot, ticket));
+    let node = site.node().id.as_str().into();
+    Report { node, runner: Some(site.here), hop: call.hop, load }
 }
 
 impl Context {

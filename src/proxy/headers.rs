@@ -34,11 +34,13 @@ const HOP_BY_HOP: [HeaderName; 5] = [TRANSFER_ENCODING, UPGRADE, TE, KEEP_ALIVE,
 pub fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
     let mut removed = Removed::default();
     let (mut connection, mut hop_by_hop) = (false, false);
+    let mut ours = Ours::default();
     for name in headers.keys() {
         connection |= *name == CONNECTION;
         hop_by_hop |= HOP_BY_HOP.contains(name);
-        removed.internal |= is_internal(name.as_str());
+        ours.count(name);
     }
+    removed.internal = ours.all > 0;
     let mut trailers = false;
     if connection {
         let listed = connection_options(headers);
@@ -56,9 +58,7 @@ pub fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
             headers.remove(name);
         }
     }
-    if removed.internal {
-        remove_internal_fields(headers);
-    }
+    ours.remove(headers);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("TE"));
@@ -68,12 +68,44 @@ pub fn remove_connection_fields(headers: &mut HeaderMap) -> Removed {
 
 /// Removes our own fields, from trailers too, where they count for nothing either.
 pub(super) fn remove_internal_fields(fields: &mut HeaderMap) {
-    // Those that peers send with every call need no list of what is there.
-    peer::remove(fields);
-    let doomed: Vec<HeaderName> =
-        fields.keys().filter(|name| is_internal(name.as_str())).cloned().collect();
-    for name in &doomed {
-        fields.remove(name);
+    let mut ours = Ours::default();
+    fields.keys().for_each(|name| ours.count(name));
+    ours.remove(fields);
+}
+
+/// Our own fields in a message: almost always none, or the one that a peer sends.
+#[derive(Debug, Default)]
+struct Ours {
+    all: usize,
+    call: bool,
+    report: bool,
+}
+
+impl Ours {
+    fn count(&mut self, name: &HeaderName) {
+        if is_internal(name.as_str()) {
+            self.all += 1;
+            self.call |= *name == peer::CALL;
+            self.report |= *name == peer::REPORT;
+        }
+    }
+
+    fn remove(&self, fields: &mut HeaderMap) {
+        // These need no list of what is there.
+        for (_, name) in [(self.call, peer::CALL), (self.report, peer::REPORT)]
+            .into_iter()
+            .filter(|(is_there, _)| *is_there)
+        {
+            fields.remove(name);
+        }
+        if self.all == usize::from(self.call) + usize::from(self.report) {
+            return;
+        }
+        let doomed: Vec<HeaderName> =
+            fields.keys().filter(|name| is_internal(name.as_str())).cloned().collect();
+        for name in &doomed {
+            fields.remove(name);
+        }
     }
 }
 
@@ -119,10 +151,8 @@ pub fn forwarded_for(client: IpAddr) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-/// Says on whose behalf the request is sent: the client's address is appended, the host and the
-/// scheme it used are noted unless an earlier proxy has noted them (after RFC 7239).
-pub fn append_forwarded(headers: &mut HeaderMap, client: &HeaderValue, scheme: &'static str) {
-    let host = headers.get(HOST).cloned();
+/// Says on whose behalf the request is sent, by appending the client's address (after RFC 7239).
+pub fn append_forwarded_for(headers: &mut HeaderMap, client: &HeaderValue) {
     match headers.entry(FORWARDED_FOR) {
         Entry::Vacant(none) => drop(none.insert(client.clone())),
         Entry::Occupied(mut earlier) => {
@@ -133,6 +163,11 @@ pub fn append_forwarded(headers: &mut HeaderMap, client: &HeaderValue, scheme: &
             }
         }
     }
+}
+
+/// Notes the host and the scheme that the client used, unless an earlier proxy has noted them.
+pub fn note_forwarded(headers: &mut HeaderMap, scheme: &'static str) {
+    let host = headers.get(HOST).cloned();
     if let (Entry::Vacant(none), Some(host)) = (headers.entry(FORWARDED_HOST), host) {
         none.insert(host);
     }
@@ -207,16 +242,28 @@ mod tests {
 
     #[test]
     fn internal_fields_and_their_twins_are_removed() {
-        let mut map = headers(&[("hopwise-hop", "1"), ("hopwise_via", "a"), ("hopwiser", "b")]);
-        assert!(remove_connection_fields(&mut map).internal);
-        assert_eq!(names(&map), ["hopwiser"]);
+        for ours in [
+            &["hopwise-call"][..],
+            &["hopwise-report"],
+            &["hopwise-call", "hopwise_call", "hopwise-report"],
+            &["hopwise-hop", "hopwise_via", "hopwise-"],
+        ] {
+            let mut map = headers(&[("hopwiser", "b"), ("host", "h")]);
+            for name in ours {
+                map.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
+                map.append(HeaderName::from_static(name), HeaderValue::from_static("2"));
+            }
+            assert!(remove_connection_fields(&mut map).internal);
+            assert_eq!(names(&map), ["hopwiser", "host"]);
+        }
     }
 
     #[test]
     fn forwarded_fields_are_appended_and_never_overwritten() {
         let client: IpAddr = "192.0.2.7".parse().unwrap();
         let mut map = headers(&[("host", "h:1")]);
-        append_forwarded(&mut map, &forwarded_for(client), "http");
+        append_forwarded_for(&mut map, &forwarded_for(client));
+        note_forwarded(&mut map, "http");
         assert_eq!(map["x-forwarded-for"], "192.0.2.7");
         assert_eq!(map["x-forwarded-host"], "h:1");
         assert_eq!(map["x-forwarded-proto"], "http");
@@ -226,7 +273,8 @@ mod tests {
             ("x-forwarded-host", "first"),
             ("x-forwarded-proto", "https"),
         ]);
-        append_forwarded(&mut map, &forwarded_for("::ffff:192.0.2.7".parse().unwrap()), "http");
+        append_forwarded_for(&mut map, &forwarded_for("::ffff:192.0.2.7".parse().unwrap()));
+        note_forwarded(&mut map, "http");
         assert_eq!(map["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 192.0.2.7");
         assert_eq!(map.get_all("x-forwarded-for").iter().count(), 1);
         assert_eq!(map["x-forwarded-host"], "first");

@@ -1,88 +1,85 @@
-//! The field `hopwise-load`, in which a node tells others how busy it is:
+//! What a node tells others of how busy it is, as parts of a field:
 //! `in-flight=3, cores=2, execution-ms=12.345, service-ms=8.230`, and `pace=1.099` where it is slower
 //! than usual (a natural logarithm, so three times).
 
 use std::time::Duration;
 
 use http::HeaderValue;
-use hyper::body::Bytes;
 
 use crate::scheduling::estimate::LoadReport;
 
-/// Bytes that most values have.
-const BYTES_USUAL: usize = 96;
+use super::parts::{self, Parts};
 
-/// The field's value. Written digit by digit, since two are written for every hop.
-pub(crate) fn value(report: &LoadReport) -> Option<HeaderValue> {
+/// The value of the field `hopwise-load`.
+pub(super) fn value(report: &LoadReport) -> Option<HeaderValue> {
+    let mut parts = Parts::new();
+    write(&mut parts, report);
+    parts.value()
+}
+
+/// Adds the parts that tell `report`.
+pub(super) fn write(parts: &mut Parts, report: &LoadReport) {
     let LoadReport { in_flight, cores, execution, service, pace_milli } = report;
-    let mut digits = itoa::Buffer::new();
-    let mut text = Vec::with_capacity(BYTES_USUAL);
-    text.extend_from_slice(b"in-flight=");
-    text.extend_from_slice(digits.format(*in_flight).as_bytes());
-    text.extend_from_slice(b", cores=");
-    text.extend_from_slice(digits.format(*cores).as_bytes());
-    let times = [(", execution-ms=", execution), (", service-ms=", service)];
+    parts.begin("in-flight");
+    parts.whole(u64::from(*in_flight));
+    parts.begin("cores");
+    parts.whole(u64::from(*cores));
+    let times = [("execution-ms", execution), ("service-ms", service)];
     for (name, time) in times.into_iter().filter_map(|(name, time)| Some((name, (*time)?))) {
-        let micros = (time.as_nanos() + 500) / 1000;
-        push_thousandths(&mut text, name, u64::try_from(micros).unwrap_or(u64::MAX));
+        let rounded = u64::from((time.subsec_nanos() + 500) / 1000);
+        parts.begin(name);
+        parts.thousandths(time.as_secs().saturating_mul(1_000_000).saturating_add(rounded));
     }
     if *pace_milli > 0 {
-        push_thousandths(&mut text, ", pace=", u64::from(*pace_milli));
+        parts.begin("pace");
+        parts.thousandths(u64::from(*pace_milli));
     }
-    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
 }
 
-fn push_thousandths(text: &mut Vec<u8>, name: &str, thousandths: u64) {
-    text.extend_from_slice(name.as_bytes());
-    text.extend_from_slice(itoa::Buffer::new().format(thousandths / 1000).as_bytes());
-    let rest = (thousandths % 1000) as u16;
-    let digit = |place: u16| b'0' + (rest / place % 10) as u8;
-    text.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
-}
-
-/// The report in a field; a part that makes no sense makes none of it count.
-pub(super) fn read(value: &HeaderValue) -> Option<LoadReport> {
-    let mut report = LoadReport::default();
-    for part in value.to_str().ok()?.split(',') {
-        let (name, value) = part.trim().split_once('=')?;
-        match name {
-            "in-flight" => report.in_flight = value.parse().ok()?,
-            "cores" => report.cores = value.parse().ok()?,
-            "execution-ms" => report.execution = Some(milliseconds(value)?),
-            "service-ms" => report.service = Some(milliseconds(value)?),
-            "pace" => {
-                let pace: f64 = value.parse().ok()?;
-                report.pace_milli = (pace * 1e3).round() as u16;
-            }
-            _ => {}
-        }
+/// Takes the part `name` into `report`; none if its value makes no sense, false if it is no part of
+/// a report.
+pub(super) fn read(report: &mut LoadReport, name: &str, value: &str) -> Option<bool> {
+    match name {
+        "in-flight" => report.in_flight = parts::whole(value)?,
+        "cores" => report.cores = parts::whole(value)?,
+        "execution-ms" => report.execution = Some(milliseconds(value)?),
+        "service-ms" => report.service = Some(milliseconds(value)?),
+        "pace" => report.pace_milli = u16::try_from(parts::thousandths(value)?).unwrap_or(u16::MAX),
+        _ => return Some(false),
     }
-    Some(report)
+    Some(true)
 }
 
 fn milliseconds(text: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(text.parse::<f64>().ok()? / 1e3).ok()
+    parts::thousandths(text).map(Duration::from_micros)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read_all(text: &str) -> Option<LoadReport> {
+        let mut report = LoadReport::default();
+        for part in parts::each(text) {
+            let (name, value) = part?;
+            read(&mut report, name, value)?;
+        }
+        Some(report)
+    }
+
     #[test]
-    fn a_report_survives_the_header() {
+    fn a_report_survives_the_field() {
         for execution in [None, Some(Duration::from_micros(12_345))] {
             let service = execution.map(|e| e / 3);
             let pace_milli = if execution.is_some() { 1099 } else { 0 };
             let report = LoadReport { in_flight: 3, cores: 2, execution, service, pace_milli };
-            assert_eq!(read(&value(&report).unwrap()), Some(report));
+            assert_eq!(read_all(value(&report).unwrap().to_str().unwrap()), Some(report));
         }
-        for bad in
-            ["", "in-flight", "in-flight=-1", "execution-ms=NaN", "execution-ms=-1", "pace=x"]
-        {
-            assert_eq!(read(&HeaderValue::from_static(bad)), None, "{bad}");
+        for bad in ["in-flight", "in-flight=-1", "execution-ms=NaN", "execution-ms=-1", "pace=x"] {
+            assert_eq!(read_all(bad), None, "{bad}");
         }
-        let unknown = HeaderValue::from_static("in-flight=1, weather=fine");
-        assert_eq!(read(&unknown).unwrap().in_flight, 1);
+        assert_eq!(read_all("in-flight=1, weather=fine").unwrap().in_flight, 1);
+        assert_eq!(read_all("pace=99").unwrap().pace_milli, u16::MAX);
     }
 
     #[test]

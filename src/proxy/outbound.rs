@@ -7,7 +7,7 @@ use hyper::body::Body;
 use hyper::upgrade::OnUpgrade;
 
 use super::client::Client;
-use super::headers::{append_forwarded, remove_connection_fields, restore_upgrade};
+use super::headers::{append_forwarded_for, remove_connection_fields, restore_upgrade};
 use super::request_body::RequestBody;
 use super::upstream::Outbound;
 
@@ -43,7 +43,7 @@ pub(crate) fn prepare(mut head: Parts, body: RequestBody, client: &Client) -> Pr
         let target = head.uri.path_and_query().cloned();
         head.uri = target.map_or_else(|| Uri::from_static("/"), Uri::from);
     }
-    append_forwarded(&mut head.headers, &client.forwarded_for, client.scheme());
+    append_forwarded_for(&mut head.headers, &client.forwarded_for);
     head.version = http::Version::HTTP_11;
     let expects_continue = !body.is_end_stream()
         && head

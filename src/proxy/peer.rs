@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Request;
-use http::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::Snapshot;
 use crate::scheduling::estimate::LoadReport;
@@ -11,24 +11,64 @@ use crate::scheduling::policy::Architecture;
 use crate::scheduling::route::Stage;
 use crate::topology::NodeIndex;
 
+use super::call_field::{Malformed, Onward, Said, passed, read, value};
 use super::client::{Client, Port, Transport};
-use super::load_field;
+use super::headers::is_internal;
 use super::signature;
 use super::tls::Certified;
 
-pub(crate) const HOP: HeaderName = HeaderName::from_static("hopwise-hop");
-pub(crate) const VIA: HeaderName = HeaderName::from_static("hopwise-via");
-pub(crate) const ARCHITECTURE: HeaderName = HeaderName::from_static("hopwise-architecture");
-pub(crate) const STAGE: HeaderName = HeaderName::from_static("hopwise-stage");
-pub(crate) const DEADLINE_MS: HeaderName = HeaderName::from_static("hopwise-deadline-ms");
+/// What a sidecar says of an invocation it sends; see [`super::call_field`].
+pub(crate) const CALL: HeaderName = HeaderName::from_static("hopwise-call");
+/// What it is answered; see [`super::report`].
+pub(crate) const REPORT: HeaderName = HeaderName::from_static("hopwise-report");
 pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("hopwise-signature");
 pub(crate) const EXPLAIN: HeaderName = HeaderName::from_static("hopwise-explain");
 /// On an answer: what was decided and why, by each decider in turn.
 pub(crate) const DECISION: HeaderName = HeaderName::from_static("hopwise-decision");
 pub(crate) const NODE: HeaderName = HeaderName::from_static("hopwise-node");
+pub(crate) const HOP: HeaderName = HeaderName::from_static("hopwise-hop");
+pub(crate) const ARCHITECTURE: HeaderName = HeaderName::from_static("hopwise-architecture");
 pub(crate) const LOAD: HeaderName = HeaderName::from_static("hopwise-load");
 /// On an answer that a sidecar gives instead of running the invocation; names the error.
 pub(crate) const REFUSAL: HeaderName = HeaderName::from_static("hopwise-refusal");
+/// Only sidecars of before `hopwise-call` send it; they say things that must not be missed.
+const STAGE: HeaderName = HeaderName::from_static("hopwise-stage");
+
+/// Our own fields on a request.
+#[derive(Debug, Default)]
+pub(crate) struct Ours<'a> {
+    /// What a sidecar says of it,
+    call: Option<&'a HeaderValue>,
+    /// and what that comes to.
+    pub(super) said: Option<Result<Said<'a>, Malformed>>,
+    signature: Option<&'a HeaderValue>,
+    /// Whether it is to be told what was decided.
+    pub(super) explain: bool,
+    outdated: bool,
+}
+
+impl<'a> Ours<'a> {
+    /// Those among `headers`, in one pass: most requests have none.
+    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+        let mut ours = Self::default();
+        for (name, value) in headers {
+            if !is_internal(name.as_str()) {
+                continue;
+            }
+            if *name == CALL {
+                ours.call.get_or_insert(value);
+            } else if *name == SIGNATURE {
+                ours.signature.get_or_insert(value);
+            } else if *name == EXPLAIN {
+                ours.explain = true;
+            } else if *name == STAGE {
+                ours.outdated = true;
+            }
+        }
+        ours.said = ours.call.map(read);
+        ours
+    }
+}
 
 /// Who sent a request, as far as the headers between sidecars are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,10 +103,14 @@ pub(crate) struct PeerContext {
 }
 
 /// Whether the sender of a request is a peer.
-pub(super) fn standing<B>(snapshot: &Snapshot, request: &Request<B>, client: &Client) -> Standing {
-    let headers = request.headers();
+pub(super) fn standing<B>(
+    snapshot: &Snapshot,
+    request: &Request<B>,
+    ours: &Ours<'_>,
+    client: &Client,
+) -> Standing {
     if let (Transport::Certified(shown), Port::Data) = (&client.transport, client.port) {
-        return certified_standing(snapshot, shown, headers);
+        return certified_standing(snapshot, shown, ours);
     }
     let Some(key) = &snapshot.peer_key else {
         // Where there are certificates, an address vouches for nobody.
@@ -74,10 +118,10 @@ pub(super) fn standing<B>(snapshot: &Snapshot, request: &Request<B>, client: &Cl
             && snapshot.peer_addresses.binary_search(&client.address.ip().to_canonical()).is_ok();
         return if known { Standing::Peer } else { Standing::Stranger };
     };
-    let Some(signature) = headers.get(&SIGNATURE) else { return Standing::Stranger };
+    let Some(signature) = ours.signature else { return Standing::Stranger };
     let mut session = client.session.borrow_mut();
     let known = session.as_mut().is_some_and(|session| {
-        session.is_of(key) && session.verify(request.method(), request.uri(), headers, signature)
+        session.is_of(key) && session.verify(request.method(), request.uri(), ours.call, signature)
     });
     if known {
         return Standing::Peer;
@@ -97,10 +141,9 @@ pub(super) fn standing<B>(snapshot: &Snapshot, request: &Request<B>, client: &Cl
 }
 
 /// The standing of whoever `shown` is the certificate of: it speaks for the nodes it names alone.
-fn certified_standing(snapshot: &Snapshot, shown: &Certified, headers: &HeaderMap) -> Standing {
-    let speaks = [&HOP, &VIA, &STAGE].into_iter().any(|name| headers.contains_key(name));
+fn certified_standing(snapshot: &Snapshot, shown: &Certified, ours: &Ours<'_>) -> Standing {
     if !snapshot.tls.peers.as_ref().is_some_and(|endpoint| shown.counts_for(endpoint)) {
-        return if speaks {
+        return if ours.call.is_some() {
             Standing::Forged("the certificate does not count any more; renew it, or call again")
         } else {
             Standing::Stranger
@@ -109,8 +152,9 @@ fn certified_standing(snapshot: &Snapshot, shown: &Certified, headers: &HeaderMa
     if !shown.names_one_of(&snapshot.site.topology) {
         return Standing::Stranger;
     }
-    let via = headers.get(&VIA).and_then(|via| via.to_str().ok()).unwrap_or_default();
-    if speaks && !passed(via).last().is_some_and(|sender| shown.names(sender)) {
+    if let Some(Ok(said)) = &ours.said
+        && !passed(said.via).last().is_some_and(|sender| shown.names(sender))
+    {
         return Standing::Forged(
             "the certificate names another node than the one that sent this; give each node a \
              certificate whose subjectAltName is its id",
@@ -119,105 +163,49 @@ fn certified_standing(snapshot: &Snapshot, shown: &Certified, headers: &HeaderMa
     Standing::Peer
 }
 
-/// What the headers of a peer's request say, or the name of the one that makes no sense.
-pub(crate) fn read(
-    snapshot: &Snapshot,
-    headers: &HeaderMap,
-) -> Result<Option<PeerContext>, HeaderName> {
-    let text = |name: &HeaderName| -> Result<Option<&str>, HeaderName> {
-        headers.get(name).map(|value| value.to_str().map_err(|_| name.clone())).transpose()
-    };
-    if !headers.contains_key(&HOP) && !headers.contains_key(&VIA) && !headers.contains_key(&STAGE) {
-        return Ok(None);
+/// What a peer's fields say, or what makes no sense of them.
+pub(crate) fn heard(snapshot: &Snapshot, ours: Ours<'_>) -> Result<Option<PeerContext>, String> {
+    match ours.said {
+        Some(Ok(said)) => Ok(Some(PeerContext::new(snapshot, &said))),
+        Some(Err(Malformed(part))) => Err(format!(
+            "the header {CALL} makes no sense ({part}); run the same version on all nodes"
+        )),
+        None if ours.outdated => Err(format!(
+            "the header {STAGE} is that of an earlier version; run the same version on all nodes"
+        )),
+        None => Ok(None),
     }
-    let hop = text(&HOP)?.map_or(Ok(0), |hop| hop.parse().map_err(|_| HOP))?;
-    let via = text(&VIA)?.unwrap_or_default().to_owned();
-    let stage = match text(&STAGE)? {
-        None => Stage::Entry,
-        Some("schedule") => Stage::Schedule,
-        Some("execute") => Stage::Execute,
-        Some(_) => return Err(STAGE),
-    };
-    let architecture = text(&ARCHITECTURE)?.map(str::parse).transpose();
-    let deadline = text(&DEADLINE_MS)?.map(str::parse).transpose();
-    let topology = &snapshot.site.topology;
-    let mut sender = None;
-    let known = passed(&via).filter_map(|id| {
-        sender = topology.index_of(id);
-        sender
-    });
-    let path: Vec<NodeIndex> = known.collect();
-    let sender = sender.zip(headers.get(&LOAD).and_then(load_field::read));
-    Ok(Some(PeerContext {
-        hop,
-        path,
-        via,
-        stage,
-        architecture: architecture.map_err(|()| ARCHITECTURE)?,
-        deadline: deadline.map_err(|_| DEADLINE_MS)?.map(Duration::from_millis),
-        sender,
-    }))
 }
 
-fn passed(via: &str) -> impl Iterator<Item = &str> {
-    via.split(',').map(str::trim).filter(|id| !id.is_empty())
+impl PeerContext {
+    /// What `said` means in this topology.
+    pub(crate) fn new(snapshot: &Snapshot, said: &Said<'_>) -> Self {
+        let topology = &snapshot.site.topology;
+        let mut sender = None;
+        let known = passed(said.via).filter_map(|id| {
+            sender = topology.index_of(id);
+            sender
+        });
+        let path: Vec<NodeIndex> = known.collect();
+        let Said { hop, stage, architecture, via, deadline, load } = *said;
+        let sender = sender.zip(load);
+        Self { hop, via: via.to_owned(), path, stage, architecture, deadline, sender }
+    }
 }
 
-/// What an invocation takes along to the next sidecar.
-#[derive(Debug)]
-pub(super) struct Onward<'a> {
-    pub(super) hop: u8,
-    pub(super) via: &'a str,
-    pub(super) architecture: Architecture,
-    pub(super) stage: Stage,
-    pub(super) deadline: Option<Duration>,
-    pub(super) to: &'a str,
-    /// Whether the answer is to tell what was decided there.
-    pub(super) explain: bool,
-    /// What this node says of itself, so that who places for it knows its load as it is.
-    pub(super) load: LoadReport,
-}
-
-/// Writes the headers for the next sidecar.
-///
-/// A decider may send an invocation back to a node it came from, to run there. That node is taken
-/// off the path, so that meeting one's own id on it always means a circle nobody intended.
-pub(super) fn write(snapshot: &Snapshot, headers: &mut HeaderMap, onward: &Onward<'_>) {
-    headers.insert(HOP, HeaderValue::from(u16::from(onward.hop)));
-    if let Ok(value) = via_value(snapshot.site.node().id.as_str(), onward) {
-        headers.insert(VIA, value);
+/// Writes the fields for the next sidecar.
+pub(super) fn write(headers: &mut HeaderMap, onward: &Onward<'_>, explain: bool) {
+    if let Some(value) = value(onward) {
+        headers.insert(CALL, value);
     }
-    headers.insert(ARCHITECTURE, HeaderValue::from_static(onward.architecture.as_str()));
-    headers.insert(STAGE, HeaderValue::from_static(onward.stage.as_str()));
-    if let Some(load) = load_field::value(&onward.load) {
-        headers.insert(LOAD, load);
-    }
-    if onward.explain {
+    if explain {
         headers.insert(EXPLAIN, HeaderValue::from_static("1"));
     }
-    if let Some(left) = onward.deadline {
-        headers.insert(DEADLINE_MS, HeaderValue::from(left.as_millis() as u64));
-    }
 }
 
-/// The path taken, and `here` at its end.
-fn via_value(here: &str, onward: &Onward<'_>) -> Result<HeaderValue, InvalidHeaderValue> {
-    if onward.via.is_empty() {
-        return HeaderValue::from_str(here);
-    }
-    let mut via = String::with_capacity(onward.via.len() + ", ".len() + here.len());
-    let back = |id: &str| onward.stage == Stage::Execute && id == onward.to;
-    for id in passed(onward.via).filter(|id| !back(id)) {
-        via.push_str(id);
-        via.push_str(", ");
-    }
-    via.push_str(here);
-    HeaderValue::from_str(&via)
-}
-
-/// Takes the headers for the next sidecar off again.
+/// Takes the fields for the next sidecar off again.
 pub(super) fn remove(headers: &mut HeaderMap) {
-    for name in [HOP, VIA, ARCHITECTURE, STAGE, DEADLINE_MS, LOAD, EXPLAIN, SIGNATURE] {
+    for name in [CALL, EXPLAIN, SIGNATURE] {
         headers.remove(name);
     }
 }

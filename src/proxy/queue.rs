@@ -16,9 +16,8 @@ use crate::turns::{Asked, Started};
 
 use super::call::Call;
 use super::dispatch::{Attempt, Placing};
-use super::load_field;
-use super::peer;
 use super::pending::is_good;
+use super::report::Told;
 use super::upstream::{Answered, QUEUE_FULL};
 
 /// The turn of one that runs; the next begins when it is dropped.
@@ -159,7 +158,7 @@ impl Placing<'_> {
     /// Takes in what comes with the refusal of a peer.
     pub(super) fn note_refusal(&self, attempt: &mut Attempt, answered: &Answered, refusal: &str) {
         if refusal == QUEUE_FULL {
-            let load = answered.response.headers().get(peer::LOAD).and_then(load_field::read);
+            let load = Told::of(answered.response.headers()).load();
             let slot = self.call.snapshot.site.topology.node(attempt.target).slot;
             attempt.pending.observed = load.map(|load| (slot, load));
         }

@@ -3,8 +3,8 @@
 //! A connection to a peer begins with a greeting: the caller sends a nonce, and the node that is
 //! called answers with a nonce of its own and a proof, under the shared key, that it is the node that
 //! is meant. Both then hold a session key that no other connection has, and number the requests on
-//! it. A signature is an HMAC-SHA256 under that key over the number, the method, the target and the
-//! internal fields.
+//! it. A signature is an HMAC-SHA256 under that key over the number, the method, the target and what is
+//! said in `hopwise-call`.
 //!
 //! So a request counts once, on the connection it was made for, at the node it was made for: sent
 //! again, sent elsewhere or sent later it meets another session key or another number. There is no
@@ -23,7 +23,7 @@ use sha2::Sha256;
 
 use crate::config::{Authority, Secret};
 
-use super::peer::{ARCHITECTURE, DEADLINE_MS, HOP, LOAD, SIGNATURE, STAGE, VIA};
+use super::peer::{CALL, SIGNATURE};
 use super::request_body::RequestBody;
 
 /// What a greeting begins with; the caller's nonce follows.
@@ -55,13 +55,14 @@ pub struct Session {
 impl Session {
     /// The session of two ends that have told each other their nonces, at the node `id`.
     pub fn new(shared: &Secret, id: &str, greeting: &Nonce, answer: &Nonce) -> Self {
-        let key = code_over(shared, b"hopwise/1 session", id, greeting, answer).finalize();
+        let key = code_over(shared, b"hopwise/2 session", id, greeting, answer).finalize();
         Self { code: keyed(&key.into_bytes()), next: 0, shared: shared.clone() }
     }
 
     /// Signs the next request.
     pub fn sign(&mut self, method: &Method, uri: &Uri, headers: &mut HeaderMap) {
-        let code = self.code_of_next(method, uri, headers).finalize().into_bytes();
+        let call = headers.get(CALL);
+        let code = self.code_of_next(method, uri, call).finalize().into_bytes();
         let mut hex = [0; 2 * SIGNATURE_BYTES];
         write_hex(&code[..SIGNATURE_BYTES], &mut hex);
         // Hexadecimal digits are what a field value may have.
@@ -70,15 +71,16 @@ impl Session {
         }
     }
 
-    /// Whether `signature` is that of the next request. Right or wrong, its number is used up.
+    /// Whether `signature` is that of the next request, of which a peer says `call`. Right or wrong,
+    /// its number is used up.
     pub fn verify(
         &mut self,
         method: &Method,
         uri: &Uri,
-        headers: &HeaderMap,
+        call: Option<&HeaderValue>,
         signature: &HeaderValue,
     ) -> bool {
-        let code = self.code_of_next(method, uri, headers);
+        let code = self.code_of_next(method, uri, call);
         let shown = read_hex::<SIGNATURE_BYTES>(signature.as_bytes());
         shown.is_some_and(|shown| code.verify_truncated_left(&shown).is_ok())
     }
@@ -88,7 +90,7 @@ impl Session {
         self.shared == *shared
     }
 
-    fn code_of_next(&mut self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Code {
+    fn code_of_next(&mut self, method: &Method, uri: &Uri, call: Option<&HeaderValue>) -> Code {
         let mut code = self.code.clone();
         code.update(&self.next.to_be_bytes());
         self.next += 1;
@@ -97,10 +99,7 @@ impl Session {
         for part in [method.as_str(), "\n", target, "\n"] {
             code.update(part.as_bytes());
         }
-        for name in [&HOP, &VIA, &ARCHITECTURE, &STAGE, &DEADLINE_MS, &LOAD] {
-            code.update(headers.get(name).map_or(b"".as_slice(), HeaderValue::as_bytes));
-            code.update(b"\n");
-        }
+        code.update(call.map_or(b"".as_slice(), HeaderValue::as_bytes));
         code
     }
 }
@@ -151,7 +150,10 @@ pub(super) async fn greet(
         return Err(unproven(authority, "does not answer a greeting: give it peers.key_file"));
     };
     let session = accept(shared, id, &greeting, shown).ok_or_else(|| {
-        unproven(authority, "has another key, or is another node: compare peers.key_file")
+        unproven(
+            authority,
+            "has another key or version, or is another node: compare peers.key_file",
+        )
     })?;
     sender.ready().await.map_err(io::Error::other)?;
     Ok(session)
@@ -172,7 +174,7 @@ fn accept(shared: &Secret, id: &str, greeting: &Nonce, shown: &[u8]) -> Option<B
 
 /// What only a holder of the key can say, for the node `id` in answer to `greeting`.
 fn proof(shared: &Secret, id: &str, greeting: &Nonce, answer: &Nonce) -> Code {
-    code_over(shared, b"hopwise/1 answer", id, greeting, answer)
+    code_over(shared, b"hopwise/2 answer", id, greeting, answer)
 }
 
 fn code_over(shared: &Secret, label: &[u8], id: &str, greeting: &Nonce, answer: &Nonce) -> Code {
@@ -244,8 +246,7 @@ mod tests {
 
     fn fields() -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(HOP, HeaderValue::from_static("1"));
-        headers.insert(VIA, HeaderValue::from_static("edge2"));
+        headers.insert(CALL, HeaderValue::from_static("hop=1, via=edge2"));
         headers
     }
 
@@ -257,7 +258,7 @@ mod tests {
 
     fn verified(session: &mut Session, headers: &HeaderMap) -> bool {
         let uri = Uri::from_static(TARGET);
-        session.verify(&Method::POST, &uri, headers, &headers[SIGNATURE])
+        session.verify(&Method::POST, &uri, headers.get(CALL), &headers[SIGNATURE])
     }
 
     #[test]
@@ -291,13 +292,14 @@ mod tests {
             let (mut caller, mut called) = ends();
             let mut headers = signed(&mut caller);
             change(&mut headers);
-            called.verify(&method, uri, &headers, &headers[SIGNATURE])
+            called.verify(&method, uri, headers.get(CALL), &headers[SIGNATURE])
         };
         assert!(check(Method::POST, &uri, &same));
         assert!(!check(Method::GET, &uri, &same), "another method");
         assert!(!check(Method::POST, &other_target, &same), "another target");
-        assert!(!check(Method::POST, &uri, &changed(HOP, "0")), "another hop");
-        assert!(!check(Method::POST, &uri, &changed(STAGE, "execute")), "one that was not there");
+        for said in ["hop=0, via=edge2", "hop=1, via=edge2, stage=execute", ""] {
+            assert!(!check(Method::POST, &uri, &changed(CALL, said)), "{said:?}");
+        }
         for bad in ["", "00", "t=1, mac=00", "greeting 00", "00112233445566778899aabbccddeeff"] {
             assert!(!check(Method::POST, &uri, &changed(SIGNATURE, bad)), "{bad:?}");
         }

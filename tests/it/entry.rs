@@ -60,7 +60,7 @@ fn the_tag_comes_back() {
 fn the_function_gets_the_payload_as_written() {
     let node = Node::start(&worker(gateway()), None);
     let fields = "X-Call-Id: mine\r\nAccept-Encoding: gzip\r\nContent-Type: application/x\r\n\
-                  Hopwise-Hop: 7\r\nhopwise_via: x\r\nRange: bytes=0-1\r\nX-Mine: 1\r\n";
+                  Hopwise-Call: hop=7\r\nhopwise_call: x\r\nRange: bytes=0-1\r\nX-Mine: 1\r\n";
     for (payload, body, content_type) in [
         (r#""a\nü""#, "a\nü", Some("text/plain; charset=utf-8")),
         (r#"{"b": 1,  "a": 1.10}"#, r#"{"b": 1,  "a": 1.10}"#, Some("application/json")),
@@ -81,7 +81,7 @@ fn the_function_gets_the_payload_as_written() {
         assert_eq!(got["x-mine"], "1");
         assert_eq!(got["host"], "localhost");
         assert_eq!(got["x-forwarded-for"], "127.0.0.1");
-        for gone in ["accept-encoding", "range", "hopwise-hop", "hopwise_via", "connection"] {
+        for gone in ["accept-encoding", "range", "hopwise-call", "hopwise_call", "connection"] {
             assert!(got.get(gone).is_none(), "{gone}: {got}");
         }
     }
@@ -224,7 +224,7 @@ fn only_controllers_schedule() {
 #[test]
 fn a_peer_that_sends_an_invocation_in_a_circle_is_told() {
     let node = Node::start(&pair("edge2", gateway(), 2), None);
-    let fields = "Hopwise-Via: edge1, edge2\r\nHopwise-Hop: 1\r\n";
+    let fields = "Hopwise-Call: hop=1, via=edge1 edge2\r\n";
     let answer = ask(node.data, "POST", "/schedule", fields, r#"{"fn_name": "echo"}"#);
     answer.assert_refused(508, "loop", "has passed edge2 before");
 }

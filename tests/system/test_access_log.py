@@ -307,7 +307,7 @@ def test_a_circle_is_nr_and_a_deadline_that_has_passed_dt(start: Callable[..., C
     caller = start()
     run = new_run()
     with connect(caller.hopwise.data, "127.0.0.2") as wire:
-        fields = ("hopwise-hop: 1", "hopwise-via: edge1", f"X-Call-Id: {run}")
+        fields = ("hopwise-call: hop=1, via=edge1", f"X-Call-Id: {run}")
         wire.send(request("POST", ECHO, *fields, body=b"x"))
         assert wire.response("POST").status == 508
     line = line_of(caller.path, run)

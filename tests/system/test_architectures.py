@@ -114,7 +114,7 @@ def occupy(cluster: Cluster, node: str) -> threading.Thread:
     """Keeps one invocation running at this very node: it looks as if a decider had chosen it."""
     run = new_run()
     peer = next(i for i in ("edge1", "edge2") if i != node)
-    fields = (f"X-Run: {run}", "hopwise-stage: execute", "hopwise-hop: 1", f"hopwise-via: {peer}")
+    fields = (f"X-Run: {run}", f"hopwise-call: hop=1, stage=execute, via={peer}")
     target = "/function/sleep?seconds=6"
 
     def hold() -> None:
@@ -160,7 +160,7 @@ def test_a_node_with_offloading_disabled_keeps_its_work(make_cluster: MakeCluste
 
 @pytest.mark.parametrize("target", ["/function/echo", "/entry", "/schedule"])
 def test_a_loop_is_508(target: str, cluster: Cluster) -> None:
-    fields = ("hopwise-stage: schedule", "hopwise-hop: 1", "hopwise-via: edge1, edge2")
+    fields = ("hopwise-call: hop=1, stage=schedule, via=edge1 edge2",)
     body = b'{"fn_name": "echo", "payload": ""}'
     response = cluster.call("edge1", target, *fields, body=body, source=ADDRESS["edge2"])
     assert response.status == 508
@@ -171,9 +171,28 @@ def test_a_loop_is_508(target: str, cluster: Cluster) -> None:
 
 def test_peer_headers_count_from_peers_only(cluster: Cluster) -> None:
     switch(cluster, "decentralized")
-    fields = ("hopwise-stage: schedule", "hopwise-hop: 1", "hopwise-via: edge1")
+    fields = ("hopwise-call: hop=1, stage=schedule, via=edge1",)
     assert cluster.call("edge1", "/function/echo", *fields, source=CLIENT).status == 200
     assert cluster.call("edge1", "/function/echo", *fields, source="127.0.0.3").status == 508
+
+
+@pytest.mark.parametrize(
+    ("field", "named"),
+    [
+        ("hopwise-call: hop=x", "hopwise-call makes no sense (hop)"),
+        ("hopwise-call: hop=1, stage=run", "hopwise-call makes no sense (stage)"),
+        ("hopwise-call: hop=1, architecture=none", "hopwise-call makes no sense (architecture)"),
+        ("hopwise-call: deadline-ms=-1", "hopwise-call makes no sense (deadline-ms)"),
+        ("hopwise-call: hop=1, cores=few", "hopwise-call makes no sense (the load)"),
+        ("hopwise-stage: execute", "hopwise-stage is that of an earlier version"),
+    ],
+)
+def test_what_a_peer_says_makes_sense_or_is_named(field: str, named: str, cluster: Cluster) -> None:
+    response = cluster.call("edge1", "/function/echo", field, source=ADDRESS["edge2"])
+    document = json.loads(response.body)
+    assert (response.status, document["error"]) == (400, "bad_request")
+    assert named in document["message"] and "same version" in document["message"]
+    assert cluster.call("edge1", "/function/echo", field, source=CLIENT).status == 200
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -183,10 +202,7 @@ def test_the_hop_limit_never_refuses(architecture: str, hop: int, cluster: Clust
     run = new_run()
     fields = (
         f"X-Run: {run}",
-        "hopwise-stage: schedule",
-        f"hopwise-hop: {hop}",
-        "hopwise-via: edge2",
-        f"hopwise-architecture: {architecture}",
+        f"hopwise-call: hop={hop}, stage=schedule, architecture={architecture}, via=edge2",
     )
     response = cluster.call("edge1", "/function/echo", *fields, source=ADDRESS["edge2"])
     assert response.status == 200
@@ -357,7 +373,7 @@ def test_the_shared_key_tells_peers(make_cluster: MakeCluster, tmp_path: Path) -
         response = cluster.call("edge2", "/function/echo")
         assert response.status == 200
         assert response.value("hopwise-architecture") == "centralized"
-    fields = ("hopwise-stage: schedule", "hopwise-hop: 1", "hopwise-via: edge1")
+    fields = ("hopwise-call: hop=1, stage=schedule, via=edge1",)
     assert cluster.call("edge1", "/function/echo", *fields, source="127.0.0.3").status == 200
     forged = (*fields, "hopwise-signature: t=1, mac=" + "0" * 64)
     assert cluster.call("edge1", "/function/echo", *forged, source="127.0.0.3").status == 403

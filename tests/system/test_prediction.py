@@ -20,7 +20,7 @@ def fill(cluster: Cluster, node: str, seconds: int) -> list[threading.Thread]:
     """Has twice as many calls as there are cores run at this very node."""
     run = new_run()
     peer = next(i for i in ("edge1", "edge3") if i != node)
-    fields = (f"X-Run: {run}", "hopwise-stage: execute", "hopwise-hop: 1", f"hopwise-via: {peer}")
+    fields = (f"X-Run: {run}", f"hopwise-call: hop=1, stage=execute, via={peer}")
     target = f"/function/sleep?seconds={seconds}"
     count = 2 * len(os.sched_getaffinity(0))
 

@@ -6,8 +6,6 @@ import secrets
 
 from support.wire import Response, Wire, connect, request
 
-FIELDS = ("hop", "via", "architecture", "stage", "deadline-ms", "load")
-
 
 def code(key: bytes, *parts: bytes) -> bytes:
     return hmac.new(key, b"".join(parts), hashlib.sha256).digest()
@@ -26,16 +24,15 @@ class Peer:
         self.greeted = self.wire.response("OPTIONS")
         answer = bytes.fromhex(self.greeted.value("hopwise-signature") or "")
         nonces = greeting + answer[:16]
-        self.is_proven = answer[16:] == code(key, b"hopwise/1 answer\n", nonces, id.encode())
-        self.key = code(key, b"hopwise/1 session\n", nonces, id.encode())
+        self.is_proven = answer[16:] == code(key, b"hopwise/2 answer\n", nonces, id.encode())
+        self.key = code(key, b"hopwise/2 session\n", nonces, id.encode())
 
     def signature(self, method: str, target: str, *claims: str) -> str:
         """The signature of the next request."""
-        said = dict(claim.split(": ", 1) for claim in claims)
-        fields = "".join(said.get(f"hopwise-{name}", "") + "\n" for name in FIELDS)
+        call = dict(claim.split(": ", 1) for claim in claims).get("hopwise-call", "")
         number = self.number.to_bytes(8, "big")
         self.number += 1
-        signed = code(self.key, number, f"{method}\n{target}\n{fields}".encode())
+        signed = code(self.key, number, f"{method}\n{target}\n{call}".encode())
         return f"hopwise-signature: {signed[:16].hex()}"
 
     def send(self, data: bytes) -> Response:
