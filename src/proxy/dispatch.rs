@@ -283,7 +283,7 @@ impl Placing<'_> {
             wanted.then_some(report)
         };
         let refusal = told.refusal.cloned();
-        pending.note(&answered.response);
+        pending.note(&answered.response, answered.sent_at);
         timing::hear(&self.call.invoked, &pending, &answered.response);
         if refusal.as_ref().is_some_and(|refusal| refusal == DEADLINE_PASSED) {
             // It came too late there, which is no fault of that node.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 
+use crate::scheduling::Time;
 use crate::scheduling::estimate::LoadReport;
 use crate::scheduling::route::{Invoked, Outcome, Ticket};
 use crate::state::State;
@@ -60,10 +61,17 @@ impl Pending {
         }
     }
 
-    /// Takes from the head of an answer whether it is good, and whether its end means anything.
-    pub(super) fn note<B>(&mut self, response: &Response<B>) {
+    /// Takes from the head of an answer whether it is good, and whether its end means anything. The
+    /// request went out at `sent`, where a connection was opened for it first.
+    pub(super) fn note<B>(&mut self, response: &Response<B>, sent: Option<Time>) {
         let now = self.state.now();
-        self.ticket = self.ticket.take().map(|ticket| ticket.heard(now));
+        self.ticket = self.ticket.take().map(|ticket| {
+            let ticket = ticket.heard(now);
+            match sent {
+                Some(sent) => ticket.sent(sent),
+                None => ticket,
+            }
+        });
         self.status = response.status().as_u16();
         if let Some(turn) = &mut self.turn {
             turn.verdict = Verdict::of(response.status());

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use crate::config::{Authority, HeaderCase, Limits, Snapshot, Timeouts};
+use crate::scheduling::Time;
 use crate::state::State;
 
 use super::connect::{self, Destination};
@@ -141,6 +142,8 @@ pub(super) struct Outbound {
 pub(super) struct Answered {
     pub(super) response: Response<Incoming>,
     pub(super) lease: Lease,
+    /// When the request went out, where a connection was opened for it first.
+    pub(super) sent_at: Option<Time>,
     /// Its body, where that had to be read to tell whose answer it is.
     pub(super) read: Option<Box<Bytes>>,
     saved: Rc<Saved>,
@@ -207,7 +210,11 @@ impl Upstreams {
         mark.connected(since);
         mark.sent(&destination.authority);
         match connected {
-            Ok(lease) => pool.checked(exchange(lease, outbound, timeouts).await),
+            Ok(lease) => {
+                let sent_at = Some(self.state.now());
+                let answered = exchange(lease, outbound, timeouts).await;
+                pool.checked(answered.map(|answered| Answered { sent_at, ..answered }))
+            }
             Err(error) => {
                 pool.idle.borrow_mut().clear();
                 self.state.metrics.upstream_connect_failures.inc();
@@ -395,7 +402,9 @@ async fn exchange(
     };
     let answer = pin!(sender.try_send_request(request));
     match patience.wait_for(answer, timeouts, sent.as_deref()).await {
-        Ok(Ok(response)) => Ok(Answered { response, lease, read: None, saved, sent }),
+        Ok(Ok(response)) => {
+            Ok(Answered { response, lease, sent_at: None, read: None, saved, sent })
+        }
         Err(Overdue::Answer) => Err(Failure::TimedOut),
         Err(Overdue::RequestBody) => Err(Failure::ClientStalled),
         Ok(Err(mut failed)) => Err(match failed.take_message() {

@@ -58,6 +58,8 @@ pub(super) enum Call {
     Record {
         ticket: u64,
         timed: bool,
+        #[serde(default)]
+        sent: Option<Moment>,
         heard: Option<Moment>,
         #[serde(with = "OutcomeName")]
         outcome: Outcome,

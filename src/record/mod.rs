@@ -153,6 +153,7 @@ impl Core {
         self.note(|| Call::Record {
             ticket: ticket.serial(),
             timed: ticket.is_timed(),
+            sent: ticket.sent_at().map(Moment),
             heard: ticket.heard_at().map(Moment),
             outcome,
             report: report.map(Said),

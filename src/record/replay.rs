@@ -118,9 +118,13 @@ impl World {
                 let again = decision.map(|decision| self.keep(decision));
                 return Ok(differing(&verdict, &again));
             }
-            Call::Record { ticket, timed, heard, outcome, report, ran, now } => {
+            Call::Record { ticket, timed, sent, heard, outcome, report, ran, now } => {
                 let ticket = self.tickets.remove(&ticket).context("no such ticket")?;
                 let ticket = if timed { ticket } else { ticket.untimed() };
+                let ticket = match sent {
+                    Some(Moment(at)) => ticket.sent(at),
+                    None => ticket,
+                };
                 let ticket = match heard {
                     Some(Moment(at)) => ticket.heard(at),
                     None => ticket,

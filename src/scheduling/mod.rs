@@ -210,7 +210,8 @@ impl<R: Rng> Scheduler<R> {
     ) {
         let took = now.since(ticket.started);
         let said = report.map(|report| (ticket.slot, report)).or(ran);
-        let heard = ticket.heard.unwrap_or(now).since(ticket.started);
+        let sent = ticket.sent.unwrap_or(ticket.started);
+        let heard = ticket.heard.unwrap_or(now).since(sent);
         self.learn_architecture(&ticket, outcome, said.map(|(_, report)| report), heard, now);
         if let Some((slot, report)) = ran {
             self.observe(slot, report, now);
@@ -348,6 +349,7 @@ impl<R: Rng> Scheduler<R> {
             slot,
             stage,
             started: now,
+            sent: None,
             heard: None,
             run,
             adaptive: self.contested,

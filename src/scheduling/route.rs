@@ -174,6 +174,8 @@ pub struct Ticket {
     pub(super) slot: Slot,
     pub(super) stage: Stage,
     pub(super) started: Time,
+    /// When it went out, where a connection had to be opened for it first.
+    pub(super) sent: Option<Time>,
     /// When the head of its answer came, where that was noted.
     pub(super) heard: Option<Time>,
     pub(super) run: Run,
@@ -239,6 +241,17 @@ impl Ticket {
     /// The ticket of an answer whose head came at `now`; its body may take as long as it likes.
     pub fn heard(self, now: Time) -> Self {
         Self { heard: Some(now), ..self }
+    }
+
+    /// The ticket of a request for which a connection was opened first, until `now`. The next one
+    /// goes out on it at once, so what that took says nothing of the way.
+    pub fn sent(self, now: Time) -> Self {
+        Self { sent: Some(now), ..self }
+    }
+
+    /// When it went out, where a connection had to be opened for it first.
+    pub fn sent_at(&self) -> Option<Time> {
+        self.sent
     }
 
     /// When the head of its answer came, where that was noted.

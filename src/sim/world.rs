@@ -271,7 +271,12 @@ impl<'a> World<'a> {
         let open = self.connections.take(from, to, now);
         if matches!(self.trial.contender, Contender::Reference(_)) || !open {
             // A handshake before the request.
-            delay += 2 * self.transit(from, to, 0);
+            let handshake = 2 * self.transit(from, to, 0);
+            delay += handshake;
+            if let Some(frame) = self.calls.get(id).and_then(|call| call.frames.last_mut()) {
+                let sent = Fleet::now(now + handshake);
+                frame.ticket = frame.ticket.take().map(|ticket| ticket.sent(sent));
+            }
         }
         self.queue.push_after(delay, Event::Arrive(id));
     }

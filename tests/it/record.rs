@@ -99,6 +99,7 @@ impl Caller {
         }
         let ticket = self.tickets.swap_remove(self.rng.random_range(0..self.tickets.len()));
         let ticket = if self.rng.random_bool(0.1) { ticket.untimed() } else { ticket };
+        let ticket = if self.rng.random_bool(0.2) { ticket.sent(self.now) } else { ticket };
         let ticket = if self.rng.random_bool(0.5) { ticket.heard(self.now) } else { ticket };
         let outcomes = [Outcome::Failed, Outcome::Lost, Outcome::Unreachable, Outcome::Cancelled];
         let good = self.rng.random_bool(0.7);
