@@ -111,7 +111,8 @@ fn of_fault(fault: Fault) -> (&'static str, &'static str) {
         Fault::Broken => ("UC", "upstream_reset_before_response_started{connection_termination}"),
         Fault::Malformed => ("UPE", "upstream_reset_before_response_started{protocol_error}"),
         Fault::Overflow => ("UO", "overflow"),
-        Fault::Absent => ("UH", "no_healthy_upstream"),
+        // Whoever does not have the function says so, and that is the answer.
+        Fault::Absent => (NONE, "via_upstream"),
         Fault::TimedOut => ("UT", "upstream_response_timeout"),
         Fault::Client => ("DC", "downstream_remote_disconnect"),
     }

@@ -116,7 +116,16 @@ pub(super) fn standing<B>(
         // Where there are certificates, an address vouches for nobody.
         let known = snapshot.tls.peers.is_none()
             && snapshot.peer_addresses.binary_search(&client.address.ip().to_canonical()).is_ok();
-        return if known { Standing::Peer } else { Standing::Stranger };
+        return match known {
+            // What it asks for is in fields that are not read any more. It knows this refusal, and
+            // that nothing ran, so while a fleet is changed node by node it asks somebody else.
+            true if ours.outdated => Standing::Forged(
+                "the header hopwise-stage is that of an earlier version; run the same version on \
+                 all nodes",
+            ),
+            true => Standing::Peer,
+            false => Standing::Stranger,
+        };
     };
     let Some(signature) = ours.signature else { return Standing::Stranger };
     let mut session = client.session.borrow_mut();
@@ -169,9 +178,6 @@ pub(crate) fn heard(snapshot: &Snapshot, ours: Ours<'_>) -> Result<Option<PeerCo
         Some(Ok(said)) => Ok(Some(PeerContext::new(snapshot, &said))),
         Some(Err(Malformed(part))) => Err(format!(
             "the header {CALL} makes no sense ({part}); run the same version on all nodes"
-        )),
-        None if ours.outdated => Err(format!(
-            "the header {STAGE} is that of an earlier version; run the same version on all nodes"
         )),
         None => Ok(None),
     }

@@ -184,7 +184,6 @@ def test_peer_headers_count_from_peers_only(cluster: Cluster) -> None:
         ("hopwise-call: hop=1, architecture=none", "hopwise-call makes no sense (architecture)"),
         ("hopwise-call: deadline-ms=-1", "hopwise-call makes no sense (deadline-ms)"),
         ("hopwise-call: hop=1, cores=few", "hopwise-call makes no sense (the load)"),
-        ("hopwise-stage: execute", "hopwise-stage is that of an earlier version"),
     ],
 )
 def test_what_a_peer_says_makes_sense_or_is_named(field: str, named: str, cluster: Cluster) -> None:
@@ -192,6 +191,15 @@ def test_what_a_peer_says_makes_sense_or_is_named(field: str, named: str, cluste
     document = json.loads(response.body)
     assert (response.status, document["error"]) == (400, "bad_request")
     assert named in document["message"] and "same version" in document["message"]
+    assert cluster.call("edge1", "/function/echo", field, source=CLIENT).status == 200
+
+
+def test_a_peer_of_an_earlier_version_is_told_to_ask_somebody_else(cluster: Cluster) -> None:
+    """It knows this refusal as one after which nothing ran, so that nothing is lost meanwhile."""
+    field = "hopwise-stage: execute"
+    response = cluster.call("edge1", "/function/echo", field, source=ADDRESS["edge2"])
+    assert (response.status, response.value("hopwise-refusal")) == (403, "peer_rejected")
+    assert "hopwise-stage is that of an earlier version" in response.body.decode()
     assert cluster.call("edge1", "/function/echo", field, source=CLIENT).status == 200
 
 
