@@ -14,7 +14,7 @@ use crate::scheduling::route::{Decision, Ticket};
 use crate::topology::NodeIndex;
 
 use super::Core;
-use super::call::{Call, ChangeLine, Facts, Header, Moment, Said, Verdict};
+use super::call::{Call, ChangeLine, Facts, Header, Said, Verdict};
 
 /// What came of a replay.
 #[derive(Debug, Default)]
@@ -121,14 +121,8 @@ impl World {
             Call::Record { ticket, timed, sent, heard, outcome, report, ran, now } => {
                 let ticket = self.tickets.remove(&ticket).context("no such ticket")?;
                 let ticket = if timed { ticket } else { ticket.untimed() };
-                let ticket = match sent {
-                    Some(Moment(at)) => ticket.sent(at),
-                    None => ticket,
-                };
-                let ticket = match heard {
-                    Some(Moment(at)) => ticket.heard(at),
-                    None => ticket,
-                };
+                let ticket = sent.into_iter().fold(ticket, |ticket, at| ticket.sent(at.0));
+                let ticket = heard.into_iter().fold(ticket, |ticket, at| ticket.heard(at.0));
                 let report = report.map(|said| said.0);
                 let ran = ran.map(|(place, said)| (place.0, said.0));
                 self.core.record_placed(ticket, outcome, report, ran, now);
