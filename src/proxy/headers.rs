@@ -144,7 +144,7 @@ pub(super) fn restore_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
 }
 
-/// A client's address as [`append_forwarded`] writes it.
+/// A client's address as [`append_forwarded_for`] writes it.
 pub fn forwarded_for(client: IpAddr) -> HeaderValue {
     // An address has no character that a field value cannot have.
     HeaderValue::from_str(&client.to_canonical().to_string())
