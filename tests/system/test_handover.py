@@ -69,12 +69,18 @@ def test_those_in_the_queue_of_a_closing_socket_are_lost_with_it(origin: Origin)
     newer.close()
 
 
-def hand_over(path: str, sockets: dict[bytes, socket.socket]) -> None:
-    """Plays the older process, which takes nobody in: its sockets go to whoever asks at `path`."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-        listener.settimeout(20)
+def offer_at(path: str) -> socket.socket:
+    """Where the older process is asked; it is there before the newer one looks."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    listener.settimeout(20)
+    return listener
+
+
+def hand_over(listener: socket.socket, sockets: dict[bytes, socket.socket]) -> None:
+    """Plays the older process, which takes nobody in: its sockets go to whoever asks."""
+    with listener:
         wire, _ = listener.accept()
         with wire:
             wire.sendall(b"1")
@@ -98,8 +104,9 @@ def test_those_in_the_queue_are_taken_over(
     }
     with ExitStack() as stack:
         wires = ask((data[0], int(data[1])), QUEUED, stack)
+        offer = offer_at(config["handover"]["socket"])
         newer = start_hopwise(config, wait=False)
-        hand_over(config["handover"]["socket"], sockets)
+        hand_over(offer, sockets)
         assert answered(wires) == QUEUED
         newer.wait_ready()
 
