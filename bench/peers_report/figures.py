@@ -4,6 +4,7 @@ import statistics
 from dataclasses import dataclass
 
 from .ratios import spread
+from .special import CHAIN
 
 SUBJECTS = ["hopwise", "hopwise-41", "hopwise-proper"]
 CPU = "cpu_us_per_request"
@@ -45,6 +46,12 @@ def cpu_figures(rows):
                 yield Figure(f"CPU per request, {what}, × {other}", subject, values, bound)
 
 
+def extra(rows, kind):
+    """CPU that `kind` needs beyond one pass, by turn."""
+    one, both = (rows.values("hop", peer, CPU) for peer in ["one pass", kind])
+    return {turn: both[turn] - one[turn] for turn in both if turn in one}
+
+
 def other_figures(rows):
     for subject in SUBJECTS:
         cpu = rows.values("saturated", subject, CPU).values()
@@ -65,8 +72,12 @@ def other_figures(rows):
                  at_least=True)
     for kind in ["two passes", "two passes, signed"]:
         both = rows.ratios("hop", CPU, kind, "one pass")
-        yield Figure("CPU of one extra hop, × one pass", kind.replace("two passes", "hopwise"),
+        subject = kind.replace("two passes", "hopwise")
+        yield Figure("CPU of one extra hop, × one pass alone on its core", subject,
                      [value - 1 for value in both], 1.1)
+        hop, more = extra(rows, kind), extra(rows, CHAIN)
+        yield Figure("CPU of one extra hop, × one more pass on the same core", subject,
+                     [hop[turn] / more[turn] for turn in hop if turn in more], 1.1)
 
 
 def all_of(rows):

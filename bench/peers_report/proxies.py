@@ -119,6 +119,7 @@ class Sidecar:
     topology: str = ""
     key_file: str = ""
     header_case: str = "preserve"
+    gateway: int = GATEWAY_PORT
     more: str = ""
     environment: tuple = ()
 
@@ -126,7 +127,7 @@ class Sidecar:
         return HOPWISE.format(
             architecture=self.architecture, node=self.node, hop_limit=self.hop_limit,
             workers=self.workers, header_case=self.header_case,
-            gateway=GATEWAY_PORT, port=port, admin=port + 500,
+            gateway=self.gateway, port=port, admin=port + 500,
             peers=f"peers: {{ key_file: {self.key_file} }}" if self.key_file else "",
             more=self.more.format(directory=directory),
             topology=self.topology or topology_of(self.nodes, port))

@@ -151,7 +151,8 @@ def render(about, rows):
                     "cores. Where gateway or generator are busy, it is they who are the limit, "
                     "and the CPU per request tells what two workers could do."),
         of_variants(rows, "hop", "An extra hop", "Client, sidecar, sidecar, gateway; the CPU of "
-                    "both sidecars, which share a core. Signed: with a key of the peers."),
+                    "both sidecars, which share a core. Signed: with a key of the peers. No hop: the "
+                    "second is the gateway of the first, which does not know it for a sidecar."),
         of_variants(rows, "burst", "Samples in the window", "3 000 requests after a minute "
                     "without any, and the same after 50 000 others."),
         of_instructions(rows), of_warnings(rows)]

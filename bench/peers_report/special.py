@@ -12,6 +12,7 @@ REQUEST = b"GET /function/echo HTTP/1.1\r\nHost: gateway\r\n\r\n"
 WINDOW_S = 61
 BURST = Scenario("burst", "a burst of 3 000 requests", ("closed", "--connections", 32))
 BURST_REQUESTS, FILL_REQUESTS = 3000, 50000
+CHAIN = "two sidecars, no hop"
 TWO_WORKERS = Scenario("scaling", "saturated, 64 connections", ("closed", "--connections", 64))
 
 
@@ -56,6 +57,23 @@ class Scaling:
         self.bench.measure(round_number, TWO_WORKERS, "two workers", [self.two])
 
 
+def start_pair(proxies, key_file="", wrapped=()):
+    """Two sidecars: the first asks the second to place, which runs it, as the hop limit is reached."""
+    first = proxies.next_port
+    lines = [node_line("edge", "worker", "zone0", HERE, first),
+             node_line("cloud", "cloud-controller", "zone1", "127.0.0.10", first + 1)]
+    return [proxies.start(f"hopwise:{node}", PROXY_CPU, Sidecar(
+        node=node, architecture="centralized", hop_limit=1, topology="\n".join(lines),
+        key_file=key_file), wrapped) for node in ["edge", "cloud"]]
+
+
+def start_chain(proxies, wrapped=()):
+    """Two sidecars that know nothing of each other: the second is the first one's gateway."""
+    second = proxies.next_port + 1
+    return [proxies.start(f"hopwise:{place}", PROXY_CPU, sidecar, wrapped) for place, sidecar in
+            [("before", Sidecar(gateway=second)), ("behind", Sidecar())]]
+
+
 class ExtraHop:
     """Sidecar, sidecar, gateway: both sidecars on the same core, so that both are saturated."""
 
@@ -64,20 +82,14 @@ class ExtraHop:
         key = scratch / "key"
         key.write_text("a key of this benchmark\n")
         self.single = bench.proxies.start("hopwise:single", PROXY_CPU)
-        self.pairs = {"two passes": self.pair(""), "two passes, signed": self.pair(str(key))}
-
-    def pair(self, key_file):
-        """The first asks the second to place, which runs it, as the hop limit is reached."""
-        first = self.bench.proxies.next_port
-        lines = [node_line("edge", "worker", "zone0", HERE, first),
-                 node_line("cloud", "cloud-controller", "zone1", "127.0.0.10", first + 1)]
-        return [self.bench.proxies.start(f"hopwise:{node}", PROXY_CPU, Sidecar(
-            node=node, architecture="centralized", hop_limit=1, topology="\n".join(lines),
-            key_file=key_file)) for node in ["edge", "cloud"]]
+        self.chain = start_chain(bench.proxies)
+        self.pairs = {"two passes": start_pair(bench.proxies),
+                      "two passes, signed": start_pair(bench.proxies, str(key))}
 
     def measure(self, round_number):
         scenario = Scenario("hop", "saturated, 32 connections", SATURATED.arguments)
         self.bench.measure(round_number, scenario, "one pass", [self.single])
+        self.bench.measure(round_number, scenario, CHAIN, self.chain)
         for name, pair in self.pairs.items():
             before = pair[1].used()[0]
             row = self.bench.measure(round_number, scenario, name, pair)
