@@ -39,7 +39,7 @@ pub(crate) struct Malformed(pub(super) &'static str);
 
 /// What `value` says. Parts that are not known are left out: another version may have more.
 pub(super) fn read(value: &HeaderValue) -> Result<Said<'_>, Malformed> {
-    let text = value.to_str().map_err(|_| Malformed("not text"))?;
+    let text = parts::text(value).ok_or(Malformed("not text"))?;
     let (architecture, deadline) = (None, None);
     let mut said =
         Said { hop: 0, stage: Stage::Entry, architecture, via: "", deadline, load: None };

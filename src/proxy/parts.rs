@@ -7,29 +7,44 @@ use http::HeaderValue;
 /// Bytes that most values have.
 const BYTES_USUAL: usize = 160;
 
+/// Digits that fit, whichever they are.
+const DIGITS_MAX: usize = 19;
+
 /// The names and values in `text`, in their order; none for a part that is no pair.
 pub(super) fn each(mut text: &str) -> impl Iterator<Item = Option<(&str, &str)>> {
     std::iter::from_fn(move || {
         if text.is_empty() {
             return None;
         }
-        let end = text.bytes().position(|byte| byte == b',').unwrap_or(text.len());
+        text = text.trim_ascii_start();
+        let (mut equals, mut end) = (None, text.len());
+        for (at, byte) in text.bytes().enumerate() {
+            if byte == b',' {
+                end = at;
+                break;
+            } else if byte == b'=' && equals.is_none() {
+                equals = Some(at);
+            }
+        }
         let (part, rest) = text.split_at(end);
         text = rest.get(1..).unwrap_or_default();
-        let part = part.trim_ascii();
-        let equals = part.bytes().position(|byte| byte == b'=');
-        Some(equals.map(|equals| (&part[..equals], &part[equals + 1..])))
+        Some(equals.map(|equals| (&part[..equals], part[equals + 1..].trim_ascii_end())))
     })
+}
+
+/// The text that `value` is. Unlike its own `to_str` this looks at many bytes at once.
+pub(super) fn text(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes()).ok()
 }
 
 /// The number that `text` is.
 pub(super) fn whole<N: TryFrom<u64>>(text: &str) -> Option<N> {
-    if text.is_empty() {
+    if text.is_empty() || text.len() > DIGITS_MAX {
         return None;
     }
     let number = text.bytes().try_fold(0_u64, |number, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| number * 10 + u64::from(digit))
     });
     N::try_from(number?).ok()
 }

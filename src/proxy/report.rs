@@ -62,7 +62,7 @@ struct Said<'a> {
 /// What the field says; a part that makes no sense makes none of it count.
 fn read(value: &HeaderValue) -> Option<Said<'_>> {
     let mut said = Said::default();
-    for part in parts::each(value.to_str().ok()?) {
+    for part in parts::each(parts::text(value)?) {
         match part? {
             ("node", node) => said.node = Some(node),
             ("hop", hop) => said.hop = Some(parts::whole(hop)?),
