@@ -1,11 +1,15 @@
 //! The beginning of a client connection: what it speaks, found out by its first bytes.
 
-use std::io;
+use std::cell::RefCell;
+use std::io::{self, Read};
 use std::rc::Rc;
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
+use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -17,8 +21,44 @@ use super::io::Stream;
 use super::watch::Watched;
 use super::{Context, tls};
 
-/// How often a connection whose first bytes may yet become HTTP/2 is looked at.
-const PEEK_PAUSE: Duration = Duration::from_millis(5);
+/// Bytes that are read at once to begin with: most heads are smaller.
+const FIRST_BYTES: usize = 4096;
+
+/// Where the first bytes of a connection are read to, before it is known how many there are. One for
+/// a worker: to clear another for each connection costs as much as to decide where a call runs.
+#[derive(Debug)]
+pub(super) struct Scratch(RefCell<Box<[u8]>>);
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self(RefCell::new(vec![0; FIRST_BYTES].into()))
+    }
+}
+
+impl Scratch {
+    /// Appends what there is to read now.
+    fn read(&self, stream: &TcpStream, first: &mut Vec<u8>) -> io::Result<()> {
+        let mut bytes = self.0.borrow_mut();
+        match (&*SockRef::from(stream)).read(&mut bytes)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                first.extend_from_slice(&bytes[..read]);
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends what the client says next. Most have asked when they are taken, which the runtime has
+    /// not heard of yet, so the socket is asked first.
+    async fn read_more(&self, stream: &TcpStream, first: &mut Vec<u8>) -> io::Result<()> {
+        match self.read(stream, first) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                stream.async_io(Interest::READABLE, || self.read(stream, first)).await
+            }
+            read => read,
+        }
+    }
+}
 
 /// How often an HTTP/2 client is asked whether it is there.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -27,6 +67,8 @@ const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct Begun {
     pub(super) builder: Builder,
     pub(super) stream: Stream,
+    /// What has been read of it already.
+    pub(super) first: Bytes,
     pub(super) transport: Transport,
 }
 
@@ -58,8 +100,13 @@ pub(super) async fn begin(
     let within = snapshot.timeouts.request_header;
     let takes_tls = tls::is_spoken(&snapshot.tls, port);
     let plain = |stream| (Stream::Plain(stream), Transport::Plain);
+    let mut first = Vec::new();
     let ((stream, transport), http2) =
-        match timeout(within, spoken(&stream, takes_tls)).await.ok()?? {
+        match timeout(within, spoken(&stream, takes_tls, &context.scratch, &mut first))
+            .await
+            .ok()?
+            .ok()?
+        {
             Spoken::Http1 => (plain(stream), false),
             Spoken::Http2 => (plain(stream), true),
             Spoken::Tls => {
@@ -83,31 +130,40 @@ pub(super) async fn begin(
     } else {
         Builder::Http1(builder_of_http1(snapshot))
     };
-    Some(Begun { builder, stream, transport })
+    Some(Begun { builder, stream, first: first.into(), transport })
 }
 
 fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long")
 }
 
-/// What the client begins to speak, by its first bytes, which stay to be read.
+/// What the client begins to speak, by its first bytes, which go to `first`; those of TLS stay where
+/// they are.
 ///
 /// hyper-util could tell HTTP/1 from HTTP/2 by itself, but would wait for ever for a client that
 /// says nothing, and look through what it has read ahead on every read.
-async fn spoken(stream: &TcpStream, takes_tls: bool) -> Option<Spoken> {
-    const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let mut begun = [0; PREFACE.len()];
+async fn spoken(
+    stream: &TcpStream,
+    takes_tls: bool,
+    scratch: &Scratch,
+    first: &mut Vec<u8>,
+) -> io::Result<Spoken> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    if takes_tls {
+        let mut begun = [0];
+        if stream.peek(&mut begun).await? > 0 && begun[0] == tls::FIRST_BYTE {
+            return Ok(Spoken::Tls);
+        }
+    }
     loop {
-        let length = stream.peek(&mut begun).await.ok().filter(|&length| length > 0)?;
-        if begun[..length] != PREFACE[..length] {
-            let tls = takes_tls && begun[0] == tls::FIRST_BYTE;
-            return Some(if tls { Spoken::Tls } else { Spoken::Http1 });
+        scratch.read_more(stream, first).await?;
+        let length = first.len().min(PREFACE.len());
+        if first[..length] != PREFACE[..length] {
+            return Ok(Spoken::Http1);
         }
         if length == PREFACE.len() {
-            return Some(Spoken::Http2);
+            return Ok(Spoken::Http2);
         }
-        // What is there stays readable, so waiting for more is waiting for time to pass.
-        tokio::time::sleep(PEEK_PAUSE).await;
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use hyper::body::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clients::{Connected, Kind, NoRoom};
@@ -93,12 +94,25 @@ impl Drop for InProgress {
 #[derive(Debug)]
 pub(super) struct ClientIo {
     stream: Stream,
+    /// What has been read of it, and not been passed on.
+    first: Bytes,
     connection: Arc<Connection>,
 }
 
 impl ClientIo {
-    pub(super) fn new(stream: Stream, connection: Arc<Connection>) -> Self {
-        Self { stream, connection }
+    /// One of which `first` has been read.
+    pub(super) fn new(stream: Stream, first: Bytes, connection: Arc<Connection>) -> Self {
+        Self { stream, first, connection }
+    }
+
+    fn pass_first(&mut self, buf: &mut ReadBuf<'_>) {
+        let length = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first[..length]);
+        self.first.advance(length);
+        if self.first.is_empty() {
+            // It would hold its memory as long as the connection is there.
+            self.first = Bytes::new();
+        }
     }
 
     /// Has the connection end without a word when it is dropped.
@@ -114,7 +128,12 @@ impl AsyncRead for ClientIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = if self.first.is_empty() {
+            Pin::new(&mut self.stream).poll_read(cx, buf)
+        } else {
+            self.pass_first(buf);
+            Poll::Ready(Ok(()))
+        };
         if buf.filled().len() > before {
             self.connection.watched.note_read();
         }

@@ -19,6 +19,7 @@ use crate::topology::NodeIndex;
 
 use super::admit::{Admitted, Caller, Route};
 use super::answer::Refused;
+use super::begin::Scratch;
 use super::call::{self, Call};
 use super::call_field::Onward;
 use super::client::Client;
@@ -48,6 +49,7 @@ pub struct Context {
     pub(super) call_peers_from: Option<std::net::IpAddr>,
     pub(super) tunnels: tunnel::Count,
     pub(super) watch: Watch,
+    pub(super) scratch: Scratch,
     /// The HTTP/2 stream that runs now.
     pub(super) stream: RefCell<Option<Arc<Watched>>>,
 }

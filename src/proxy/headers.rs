@@ -146,9 +146,22 @@ pub(super) fn restore_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 
 /// A client's address as [`append_forwarded_for`] writes it.
 pub fn forwarded_for(client: IpAddr) -> HeaderValue {
+    let text = match client.to_canonical() {
+        // By hand, since it is written for every connection.
+        IpAddr::V4(address) => {
+            let mut text = String::with_capacity("255.255.255.255".len());
+            for octet in address.octets() {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(itoa::Buffer::new().format(octet));
+            }
+            text
+        }
+        IpAddr::V6(address) => address.to_string(),
+    };
     // An address has no character that a field value cannot have.
-    HeaderValue::from_str(&client.to_canonical().to_string())
-        .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// Says on whose behalf the request is sent, by appending the client's address (after RFC 7239).

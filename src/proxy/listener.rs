@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Response, Version};
+use hyper::body::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -189,7 +190,7 @@ where
         let elsewhere = original_destination.as_ref().filter(|meant| !snapshot.is_gateway(meant));
         let task = if let Some(elsewhere) = elsewhere.cloned() {
             watched.become_tunnel();
-            let client = ClientIo::new(Stream::Plain(stream), connection);
+            let client = ClientIo::new(Stream::Plain(stream), Bytes::new(), connection);
             let context = Rc::clone(&context);
             tokio::task::spawn_local(async move { context.relay(client, elsewhere).await })
         } else {
@@ -197,11 +198,13 @@ where
             tokio::task::spawn_local(async move {
                 let begun = begin(stream, &context, &snapshot, port, &connection.watched);
                 let begun = leaving.before_closing(begun).await;
-                let Some(Begun { builder, stream, transport }) = begun.flatten() else { return };
+                let Some(Begun { builder, stream, first, transport }) = begun.flatten() else {
+                    return;
+                };
                 let shared = Arc::clone(&connection);
                 let client = Client::new(address, original_destination, port, transport, shared);
                 let service = InPlace::new(stack(&context, client, api));
-                let io = TokioIo::new(ClientIo::new(stream, connection));
+                let io = TokioIo::new(ClientIo::new(stream, first, connection));
                 let ended = match builder {
                     Builder::Http1(builder) => {
                         let connection = builder.serve_connection(io, service).with_upgrades();

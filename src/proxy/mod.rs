@@ -103,8 +103,8 @@ impl Context {
     pub fn new(state: Arc<State>) -> Rc<Self> {
         let upstreams = Upstreams::new(Arc::clone(&state));
         let call_peers_from = source_address(&state);
-        let (tunnels, watch, stream) = Default::default();
-        Rc::new(Self { state, upstreams, call_peers_from, tunnels, watch, stream })
+        let (tunnels, watch, scratch, stream) = Default::default();
+        Rc::new(Self { state, upstreams, call_peers_from, tunnels, watch, scratch, stream })
     }
 }
 
