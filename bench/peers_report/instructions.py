@@ -3,6 +3,7 @@
 import re
 import shutil
 import time
+import urllib.request
 
 from .bench import PROXY_CPU, SATURATED
 from .special import CHAIN, start_chain, start_pair
@@ -11,19 +12,33 @@ REQUESTS = 4000
 WARM_UP_REQUESTS, WARM_UP_S = 1000, 2
 
 
+def ran_at(process):
+    """Invocations that a hopwise has run; of others none are known."""
+    if not process.name.startswith("hopwise"):
+        return 0
+    with urllib.request.urlopen(f"http://127.0.0.1:{process.port + 500}/metrics") as answer:
+        text = answer.read().decode()
+    return sum(map(int, re.findall(r"^hopwise_steps_total\{step=\"run_here\"\} (\d+)$", text,
+                                   re.MULTILINE)))
+
+
 def counted(bench, name, start, requests):
     """All that new processes, which `start` starts, execute to answer so many requests."""
     out = bench.scratch / f"callgrind-{name}-{requests}"
     valgrind = ["valgrind", "--tool=callgrind", "--trace-children=yes",
                 f"--callgrind-out-file={out}-%p", "--log-file=/dev/null"]
     processes = start(valgrind)
-    # Peers find each other first: until then a sidecar runs here what it would hand on.
     bench.generate(processes[0].port, SATURATED, "--requests", WARM_UP_REQUESTS, "--connections", 8)
     time.sleep(WARM_UP_S)
+    before = ran_at(processes[-1])
     saw = bench.generate(processes[0].port, SATURATED, "--requests", requests, "--seconds", 120,
                          "--connections", 8)
+    ran = ran_at(processes[-1]) - before
     for process in processes:
         bench.proxies.stop(process)
+    # Until peers have found each other, a sidecar runs itself what it would hand on.
+    if len(processes) > 1 and ran != requests:
+        raise RuntimeError(f"the second sidecar ran {ran} of {requests}")
     if saw["failed"] or saw["requests"] != requests:
         raise RuntimeError(f"{saw['failed']} of {requests} requests failed: {saw['problem']}")
     texts = (path.read_text() for path in bench.scratch.glob(f"{out.name}-*"))
