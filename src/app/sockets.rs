@@ -86,10 +86,11 @@ impl Sockets {
             socket.set_nonblocking(true)?;
         }
         let wide = self.admin.iter().any(|socket| !is_local(socket));
-        if wide && snapshot.admin_token.is_none() {
+        if wide && !snapshot.knows_operators() {
             bail!(
-                "the admin socket lets others than this machine steer the node, without a token; \
-                 set admin.token_file or HOPWISE_ADMIN_TOKEN, or listen on 127.0.0.1"
+                "the admin socket lets others than this machine steer the node, without a token or \
+                 certificates; set admin.token_file, HOPWISE_ADMIN_TOKEN or admin.tls.ca_file, or \
+                 listen on 127.0.0.1"
             );
         }
         Ok(self)
