@@ -21,18 +21,20 @@ pub(super) fn differences(before: &Snapshot, next: &Snapshot) -> Vec<String> {
         value("hard_f2c", old_at.hard_f2c, new_at.hard_f2c),
         value("gateway", &before.gateway, &next.gateway),
     ];
+    let awaits = |snapshot: &Snapshot, key| snapshot.restart_needed().contains(&key);
+    let awaited = |key| (key, awaits(before, key) != awaits(next, key));
     let named = [
         ("node", before.site.node().id != next.site.node().id),
         ("topology", !same_nodes(before, next)),
         ("offload", old.offload != new.offload),
         ("tail_scheduler", thresholds_aside != new.tail_ratio),
-        ("listen", before.listen != next.listen),
-        ("handover", before.handover != next.handover),
-        ("workers", before.workers != next.workers),
-        ("cores", before.cores != next.cores),
+        awaited("listen"),
+        awaited("handover"),
+        awaited("workers"),
+        awaited("cores"),
         ("limits", before.limits != next.limits),
         ("timeouts", before.timeouts != next.timeouts),
-        ("interception", before.interception != next.interception),
+        awaited("interception"),
         ("peer key", before.peer_key != next.peer_key),
         ("certificates", before.tls != next.tls),
         ("admin token", before.admin_token != next.admin_token),

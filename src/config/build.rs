@@ -78,6 +78,7 @@ pub(super) fn snapshot(
             functions: raw.functions,
             routes: raw.routes,
             drained: Box::default(),
+            restart_needed: Vec::new(),
             text: text.into(),
             id_override,
         }),

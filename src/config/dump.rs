@@ -56,6 +56,12 @@ impl Snapshot {
         effective["cores"] = self.cores.get().into();
         effective["listen"]["data"] = socket(self.listen.data);
         effective["listen"]["admin"] = socket(self.listen.admin);
+        effective["handover"]["socket"] =
+            self.handover.as_deref().map(|path| path.display().to_string()).into();
+        effective["interception"]["enabled"] = self.interception.is_some().into();
+        if let Some(interception) = self.interception {
+            effective["interception"]["mark"] = interception.mark.into();
+        }
         let rule = &mut effective["tail_scheduler"];
         rule["soft_d2f_threshold"] = thresholds.soft_d2f.into();
         rule["hard_d2f_threshold"] = thresholds.hard_d2f.into();

@@ -91,6 +91,9 @@ pub struct Snapshot {
     pub peer_addresses: Box<[IpAddr]>,
     /// Nodes that somebody has taken out of the candidates, in order; the file says nothing of them.
     pub drained: Box<[NodeId]>,
+    /// Keys that the text has changed since the start and that take effect only at the next; what is
+    /// here of them is what is in force.
+    restart_needed: Vec<&'static str>,
     /// The text it was made of.
     text: Arc<str>,
     /// Stands in place of the file's `node.id`, in this and every later text.
@@ -205,6 +208,7 @@ impl Snapshot {
                 let mut next = build::snapshot(text, id, token, Some(&self.site.topology))?;
                 next.tls = next.tls.after(&self.tls)?;
                 next.drained = self.still_drained(&next.site.topology);
+                next.keep_what_is_read_at_start(self);
                 next
             }
             Change::Drain(id, out) => self.drained_with(id, *out)?,
@@ -230,6 +234,12 @@ impl Snapshot {
         Ok(next)
     }
 
+    /// Whether operators from afar have something to show: the token, or a certificate.
+    pub fn knows_operators(&self) -> bool {
+        let trusts = |endpoint: &Arc<Endpoint>| endpoint.trust.is_some();
+        self.admin_token.is_some() || self.tls.operators.as_ref().is_some_and(trusts)
+    }
+
     /// What is said of `function`.
     pub fn function(&self, function: FunctionName) -> FunctionRule {
         self.functions.get(&function).copied().unwrap_or_default()
@@ -252,18 +262,31 @@ impl Snapshot {
         mode.into_iter().chain(self.tls.warnings()).collect()
     }
 
-    /// The keys that differ in `next` and take effect only when the process starts again.
-    pub fn restart_needed(&self, next: &Self) -> Vec<&'static str> {
-        [
-            ("listen", self.listen != next.listen),
-            ("handover", self.handover != next.handover),
-            ("workers", self.workers != next.workers),
-            ("cores", self.cores != next.cores),
-            ("interception", self.interception != next.interception),
-        ]
-        .into_iter()
-        .filter_map(|(key, differs)| differs.then_some(key))
-        .collect()
+    /// The keys that the file has changed and that take effect only when the process starts again.
+    pub fn restart_needed(&self) -> &[&'static str] {
+        &self.restart_needed
+    }
+
+    /// Leaves what cannot change before the next start as it is in `current`, and notes it.
+    fn keep_what_is_read_at_start(&mut self, current: &Self) {
+        let kept = Self {
+            listen: current.listen,
+            handover: current.handover.clone(),
+            workers: current.workers,
+            cores: current.cores,
+            interception: current.interception,
+            ..self.clone()
+        };
+        let differing = [
+            ("listen", self.listen != kept.listen),
+            ("handover", self.handover != kept.handover),
+            ("workers", self.workers != kept.workers),
+            ("cores", self.cores != kept.cores),
+            ("interception", self.interception != kept.interception),
+        ];
+        let differing = differing.into_iter().filter(|(_, differs)| *differs);
+        let restart_needed = differing.map(|(key, _)| key).collect();
+        *self = Self { restart_needed, ..kept };
     }
 }
 

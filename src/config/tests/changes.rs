@@ -15,7 +15,7 @@ fn another_mode_changes_the_mode_and_nothing_else() {
         assert_eq!((next.generation, next.site.policy.mode), (2, mode));
         assert!(Arc::ptr_eq(&first.site.topology, &next.site.topology));
         assert_eq!(next.site.policy.tail_ratio, first.site.policy.tail_ratio);
-        assert!(first.restart_needed(&next).is_empty());
+        assert!(next.restart_needed().is_empty());
     }
 }
 
@@ -119,6 +119,15 @@ fn keys_read_at_start_are_told_when_they_differ() {
         ("workers: 3\ninterception: {enabled: true}", vec!["workers", "interception"]),
     ] {
         let next = first.with(&Change::Text(format!("{BASE}{more}"))).unwrap();
-        assert_eq!(first.restart_needed(&next), expected, "{more}");
+        assert_eq!(next.restart_needed(), expected, "{more}");
+        assert_eq!((next.workers, next.cores), (first.workers, first.cores), "{more}");
+        assert_eq!((next.listen, next.interception), (first.listen, first.interception), "{more}");
+        // It stays so whatever else changes, until the file says again what is in force.
+        let again = next.with(&Change::Mode(Mode::Dynamic)).unwrap();
+        assert_eq!(again.restart_needed(), expected, "{more}");
+        let more = format!("{BASE}{more}\nhop_limit: 2").replace("hop_limit: 1\n", "");
+        assert_eq!(again.with(&Change::Text(more)).unwrap().restart_needed(), expected);
+        let back = again.with(&Change::Text(format!("{BASE}workers: 1"))).unwrap();
+        assert!(back.restart_needed().is_empty());
     }
 }
