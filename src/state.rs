@@ -1,6 +1,8 @@
 //! What all threads share: the clock, the snapshot, the scheduler, and the one path on which
 //! configuration changes.
 
+mod refused;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -27,6 +29,8 @@ use crate::topology::{NodeIndex, Slot};
 use crate::traces::Traces;
 use crate::turns::{Asked, Started, Turns};
 
+use refused::Refused;
+
 /// Everything that outlives a request.
 #[derive(Debug)]
 pub struct State {
@@ -41,6 +45,7 @@ pub struct State {
     source: Option<PathBuf>,
     draining: AtomicBool,
     failing: AtomicBool,
+    refused: Refused,
     orders: watch::Sender<Order>,
     /// A line for each request, if they are wanted.
     pub access_log: AccessLog,
@@ -104,6 +109,7 @@ impl State {
             source,
             draining: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            refused: Refused::default(),
             orders: watch::Sender::new(Order::Serve),
             access_log: AccessLog::default(),
             traces: OnceLock::new(),
@@ -358,10 +364,10 @@ impl State {
     pub fn apply(&self, change: &Change) -> Result<Arc<Snapshot>, Vec<Problem>> {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot();
-        let next = current.with(change).map_err(|problems| self.refuse(problems))?;
+        let next = current.with(change).map_err(|problems| self.refuse(change, problems))?;
         if matches!(change, Change::Text(_)) {
             let sink = AccessLog::open(&next.access_log);
-            self.access_log.follow(sink.map_err(|problem| self.refuse(vec![problem]))?);
+            self.access_log.follow(sink.map_err(|problem| self.refuse(change, vec![problem]))?);
         }
         let next = Arc::new(next);
         // The scheduler knows the new nodes before anyone can ask for them.
@@ -371,14 +377,16 @@ impl State {
         self.decisions.bound(next.limits.decisions);
         self.metrics.follow(&next.site.topology, next.limits.metric_names);
         self.metrics.config_reloads.inc();
-        self.metrics.config_last_reload_successful.set(1);
+        self.note_reload(change, false);
         self.metrics.config_generation.set(i64::try_from(next.generation).unwrap_or(i64::MAX));
         tracing::info!(generation = next.generation, mode = %next.site.policy.mode, "configured");
         for warning in next.warnings() {
             tracing::warn!(%warning, "invocations will fall back to another architecture");
         }
-        for key in current.restart_needed(&next) {
-            tracing::warn!(key, "changed, but takes effect only at the next start");
+        if matches!(change, Change::Text(_)) {
+            for key in next.restart_needed() {
+                tracing::warn!(key, "changed, but takes effect only at the next start");
+            }
         }
         Ok(next)
     }
@@ -396,7 +404,7 @@ impl State {
                 let remedy = "put the file back and reload again";
                 let problem =
                     Problem::new("config", file, format!("cannot be read: {error}"), remedy);
-                Err(self.refuse(vec![problem]))
+                Err(self.refuse(&Change::Text(String::new()), vec![problem]))
             }
         }
     }
@@ -413,13 +421,21 @@ impl State {
         found
     }
 
-    fn refuse(&self, problems: Vec<Problem>) -> Vec<Problem> {
+    fn refuse(&self, change: &Change, problems: Vec<Problem>) -> Vec<Problem> {
         self.metrics.config_reload_failures.inc();
-        self.metrics.config_last_reload_successful.set(0);
+        self.note_reload(change, true);
         for problem in &problems {
             tracing::error!(%problem, "configuration refused, nothing changed");
         }
         problems
+    }
+
+    /// Tells by the metrics whether the files as they were read last are good: a process that starts
+    /// again finds those, whatever else was changed meanwhile.
+    fn note_reload(&self, change: &Change, refused: bool) {
+        if let Some(good) = self.refused.note(change, refused) {
+            self.metrics.config_last_reload_successful.set(i64::from(good));
+        }
     }
 
     /// The scheduler, for a moment: the lock is never held across an await.
