@@ -24,12 +24,22 @@ static FILTER: OnceLock<Handle<EnvFilter, Registry>> = OnceLock::new();
 ///
 /// A process that logs already goes on as it does.
 pub fn start(level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let said = std::env::var("RUST_LOG").ok().filter(|said| !said.is_empty());
+    let (said, refused) = match said.map(|said| parse(&said)) {
+        Some(Ok(filter)) => (Some(filter), None),
+        Some(Err(problem)) => (None, Some(problem)),
+        None => (None, None),
+    };
+    let filter = said.unwrap_or_else(|| EnvFilter::new(level));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (filter, handle) = reload::Layer::new(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
     if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
         let _ = FILTER.set(handle);
+    }
+    if let Some(problem) = refused {
+        let problem = Problem { key: "RUST_LOG".to_owned(), ..problem };
+        tracing::error!(%problem, level, "RUST_LOG is not followed");
     }
 }
 
