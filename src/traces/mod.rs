@@ -211,7 +211,10 @@ fn resource(node: &str) -> Resource {
     let unnamed =
         has("service.name").is_none_or(|name| name.as_str().starts_with("unknown_service"));
     let mut builder = Resource::builder();
-    if unnamed {
+    // It goes before the one among the attributes, says the specification.
+    if let Some(name) = variable("OTEL_SERVICE_NAME") {
+        builder = builder.with_service_name(name);
+    } else if unnamed {
         builder = builder.with_service_name("hopwise");
     }
     for (key, value) in
@@ -226,8 +229,16 @@ fn resource(node: &str) -> Resource {
 
 /// Whether those who call decide, and what decides otherwise.
 fn sampler() -> (bool, Sampler) {
-    let ratio = variable("OTEL_TRACES_SAMPLER_ARG").and_then(|ratio| ratio.parse().ok());
-    let ratio = ratio.filter(|ratio| (0.0..=1.0).contains(ratio)).unwrap_or(1.0);
+    let said = variable("OTEL_TRACES_SAMPLER_ARG");
+    let ratio = said.as_deref().and_then(|ratio| ratio.parse().ok());
+    let ratio = ratio.filter(|ratio| (0.0..=1.0).contains(ratio));
+    if let (Some(said), None) = (&said, ratio) {
+        tracing::warn!(
+            ratio = said,
+            "OTEL_TRACES_SAMPLER_ARG is no number from 0 to 1; all are sampled"
+        );
+    }
+    let ratio = ratio.unwrap_or(1.0);
     match variable("OTEL_TRACES_SAMPLER").as_deref() {
         Some("always_on") => (false, Sampler::AlwaysOn),
         Some("always_off") => (false, Sampler::AlwaysOff),
