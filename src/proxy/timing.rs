@@ -37,6 +37,7 @@ impl<'a> Timing<'a> {
             && invoked.wants_exemplar()
             && let Some(trace_id) =
                 headers.get(TRACEPARENT).and_then(|value| trace_id(value.as_bytes()))
+            && headers.get(TRACEPARENT).is_some_and(|value| is_sampled(value.as_bytes()))
         {
             invoked.exemplify(Exemplar::new("trace_id", trace_id));
         }
@@ -121,9 +122,31 @@ pub(super) fn trace_id(traceparent: &[u8]) -> Option<&str> {
     known.then(|| std::str::from_utf8(id).ok()).flatten()
 }
 
+/// Whether whoever wrote `traceparent`, which has a trace id, may have kept the trace. To name one
+/// that nobody has would be of no use.
+fn is_sampled(traceparent: &[u8]) -> bool {
+    const FLAGS_AT: usize = "00-".len() + TRACE_ID_LENGTH + "-00f067aa0ba902b7-".len();
+    let digit = traceparent.get(FLAGS_AT + 1).and_then(|digit| char::from(*digit).to_digit(16));
+    digit.is_some_and(|flags| flags & 1 == 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_that_nobody_keeps_is_known() {
+        let flagged = |flags| {
+            let text = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7{flags}");
+            is_sampled(text.as_bytes())
+        };
+        for kept in ["-01", "-03", "-01-more", "-ff"] {
+            assert!(flagged(kept), "{kept}");
+        }
+        for dropped in ["-00", "-02", "-0", "", "-0x"] {
+            assert!(!flagged(dropped), "{dropped}");
+        }
+    }
 
     #[test]
     fn a_trace_is_known_by_its_id() {
