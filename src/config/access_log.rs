@@ -61,15 +61,16 @@ impl Default for AccessLogRule {
 pub(super) fn read_access_log(s: &mut Section<'_>) -> AccessLogRule {
     let default = AccessLogRule::default();
     let slow_ms = s.whole("slow_ms", default.slow.as_millis() as u64, 0..=SLOW_MS_MAX);
+    let format = s.choice("format", &LogFormat::ALL, LogFormat::as_str).unwrap_or_default();
     AccessLogRule {
-        format: s.choice("format", &LogFormat::ALL, LogFormat::as_str).unwrap_or_default(),
-        path: s.parsed("path", place).flatten(),
+        format,
+        path: s.parsed("path", |text| place(text, format != LogFormat::Off)).flatten(),
         sample: s.number("sample", default.sample, 0.0..=1.0),
         slow: Duration::from_millis(slow_ms),
     }
 }
 
-fn place(text: &str) -> Result<Option<Arc<Path>>, Fault> {
+fn place(text: &str, is_wanted: bool) -> Result<Option<Arc<Path>>, Fault> {
     if text == STANDARD_OUTPUT {
         return Ok(None);
     }
@@ -77,5 +78,17 @@ fn place(text: &str) -> Result<Option<Arc<Path>>, Fault> {
         let remedy = "write one as in /var/log/hopwise/access.log, or - for standard output";
         return Err(Fault::new("is not the path of a file", remedy));
     }
-    Ok(Some(Path::new(text).into()))
+    let path = Path::new(text);
+    // What else stands against it is found when it is opened, by whoever runs.
+    let is_nowhere = path.is_dir() || path.parent().is_some_and(|parent| !is_directory(parent));
+    if is_wanted && is_nowhere {
+        let remedy =
+            "make the directory, which hopwise may write to, or write - for standard output";
+        return Err(Fault::new("is not in a directory that is there", remedy));
+    }
+    Ok(Some(path.into()))
+}
+
+fn is_directory(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path.is_dir()
 }

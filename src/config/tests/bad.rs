@@ -59,6 +59,8 @@ fn values_of_the_wrong_kind_or_size_are_refused() {
         ("architecture: 5", "architecture", "is not text"),
         ("access_log: {format: yaml}", "access_log.format", "write off or json or text"),
         ("access_log: {path: /var/log/}", "access_log.path", "is not the path of a file"),
+        ("access_log: {format: text, path: /no/a.log}", "access_log.path", "make the directory"),
+        ("access_log: {format: json, path: /tmp}", "access_log.path", "not in a directory"),
         ("access_log: {sample: 2}", "access_log.sample", "from 0 to 1"),
         ("architecture: [dynamic]", "architecture", "(a list)"),
         (

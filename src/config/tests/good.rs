@@ -57,7 +57,7 @@ hedge: {enabled: true, budget: 0.01}
 queue: {enabled: true, running: 3, waiting: 0, wait_ms: 50}
 functions: {a.b: {idempotent: true}, c: {}, d: {deadline_ms: 5}, e: ~, f: {idempotent: false}}
 interception: {enabled: true, mark: 0xffffffff}
-access_log: {format: json, path: run/access.log, sample: 0.5, slow_ms: 0}
+access_log: {format: json, path: src/access.log, sample: 0.5, slow_ms: 0}
 ",
     )
     .unwrap();
@@ -82,7 +82,7 @@ access_log: {format: json, path: run/access.log, sample: 0.5, slow_ms: 0}
     assert_eq!(snapshot.timeouts.deadline, Some(Duration::from_millis(3)));
     let log = &snapshot.access_log;
     assert_eq!((log.format, log.sample, log.slow), (LogFormat::Json, 0.5, Duration::ZERO));
-    assert_eq!(log.path.as_deref(), Some(std::path::Path::new("run/access.log")));
+    assert_eq!(log.path.as_deref(), Some(std::path::Path::new("src/access.log")));
     let rule_of = |name| snapshot.function(FunctionName::new(name).unwrap());
     assert!(rule_of("a.b").idempotent && !rule_of("d").idempotent);
     assert_eq!(rule_of("d").deadline, Some(Duration::from_millis(5)));
