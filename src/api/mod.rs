@@ -294,6 +294,7 @@ mod tests {
                 peer: None,
                 is_peer: false,
                 is_trusted,
+                is_operator: false,
                 wants_decision: false,
                 trail: Default::default(),
             };

@@ -19,6 +19,15 @@ pub(super) fn permitted(admitted: &Admitted) -> Result<Call, Refused> {
     let route = find(request.uri().path(), request.method(), caller.client.port)?;
     let from_page = request.headers().contains_key(ORIGIN) && !is_own_page(request, caller);
     route.permit(caller, from_page)?;
+    if route.access == Access::Operator && is_misled(admitted) {
+        let message = format!(
+            "{} was called by a name that is not this node's, as a web page does that has been led \
+             here; call it by an address, localhost or the node's address in the topology, or show \
+             the admin token",
+            route.path
+        );
+        return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
+    }
     if route.call == Call::Schedule {
         invoke::check_role(snapshot)?;
     }
@@ -48,10 +57,35 @@ fn is_own_page<B>(request: &Request<B>, caller: &Caller) -> bool {
     let origin = text(ORIGIN).and_then(|origin| origin.split_once("://"));
     let (Some(host), Some((_, origin))) = (host, origin) else { return false };
     let Ok(authority) = origin.parse::<Authority>() else { return false };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let is_ours = name == "localhost" || name.parse::<IpAddr>().is_ok();
+    let is_ours = is_address_or_local(bare(authority.host()));
     let is_near = caller.client.address.ip().to_canonical().is_loopback();
     caller.client.port == Port::Admin && origin == host && (is_ours || !is_near)
+}
+
+/// Whether a caller on this host, who is known by nothing else, uses a name that somebody else may have given
+/// this host: a browser here that was told so would pass on all it may read.
+fn is_misled(admitted: &Admitted) -> bool {
+    let Admitted { request, snapshot, caller, .. } = admitted;
+    let is_near = caller.client.address.ip().to_canonical().is_loopback();
+    // With TLS the browser has seen to it that the name is this node's.
+    if !is_near || caller.is_operator || caller.client.scheme() == "https" {
+        return false;
+    }
+    let text = request.headers().get(HOST).and_then(|value| value.to_str().ok());
+    let host = request.uri().authority().map(Authority::as_str).or(text);
+    let Some(host) = host.filter(|host| !host.is_empty()) else { return false };
+    let Ok(authority) = host.parse::<Authority>() else { return true };
+    let name = bare(authority.host());
+    let own = &snapshot.site.node().address.host;
+    !is_address_or_local(name) && !name.eq_ignore_ascii_case(own)
+}
+
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+fn is_address_or_local(name: &str) -> bool {
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 /// What stands in `path` after `start`, up to the next segment.

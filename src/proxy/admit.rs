@@ -36,8 +36,10 @@ pub struct Caller {
     pub(crate) peer: Option<PeerContext>,
     /// Whether the caller is a sidecar of this topology.
     pub is_peer: bool,
-    /// Whether the caller is on this host, or shows the admin token.
+    /// Whether the caller is on this host, or known as an operator.
     pub is_trusted: bool,
+    /// Whether the caller shows the admin token, or an operator's certificate.
+    pub is_operator: bool,
     /// Whether the answer says where the invocation ran, what was decided, and why.
     pub wants_decision: bool,
     /// What is noted of the request.
@@ -271,15 +273,16 @@ impl Admit {
                 return Err(Refused::new(StatusCode::FORBIDDEN, PEER_REJECTED, why).into());
             }
         };
-        let is_trusted = is_loopback(address)
-            || shows_token(snapshot, headers)
-            || shows_certificate(snapshot, &self.client);
+        let is_operator =
+            shows_token(snapshot, headers) || shows_certificate(snapshot, &self.client);
+        let is_trusted = is_loopback(address) || is_operator;
         let wants_decision = asks && (is_trusted || is_peer);
         Ok(Caller {
             client: self.client.clone(),
             peer,
             is_peer,
             is_trusted,
+            is_operator,
             wants_decision,
             trail: Trail::default(),
         })

@@ -99,7 +99,7 @@ impl Deref for Client {
 
 impl Connection {
     /// How the client calls us.
-    pub(super) fn scheme(&self) -> &'static str {
+    pub(crate) fn scheme(&self) -> &'static str {
         match self.transport {
             Transport::Plain => "http",
             Transport::Encrypted | Transport::Certified(_) => "https",
