@@ -67,7 +67,7 @@ pub enum StepKind {
     Refuse,
 }
 
-pub(super) const STEPS: [&str; 4] = ["RunHere", "Offload", "Delegate", "Refuse"];
+pub(super) const STEPS: [&str; 4] = ["run_here", "offload", "delegate", "refuse"];
 pub(super) const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 pub(super) const QUEUE_REFUSALS: [&str; 2] = ["full", "late"];
 pub(super) const HEDGES: [&str; 2] = ["won", "lost"];

@@ -40,7 +40,7 @@ fn what_is_counted_is_rendered() {
         &[
             "hopwise_answers_total{status_class=\"2xx\"} 1",
             "hopwise_answers_total{status_class=\"other\"} 1",
-            "hopwise_steps_total{step=\"Offload\"} 1",
+            "hopwise_steps_total{step=\"offload\"} 1",
             "hopwise_decisions_total{architecture=\"federated\"} 1",
             "hopwise_fallbacks_total{architecture=\"centralized\"} 1",
             "hopwise_outcomes_total{outcome=\"cancelled\"} 1",

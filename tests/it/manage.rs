@@ -351,7 +351,7 @@ fn probes_and_metrics_answer_on_the_admin_port() {
         for line in [
             "hopwise_in_flight 0",
             "hopwise_config_generation 1",
-            "hopwise_steps_total{step=\"RunHere\"} 1",
+            "hopwise_steps_total{step=\"run_here\"} 1",
             "faas_invocations_total{function_name=\"echo\"} 1",
         ] {
             assert!(metrics.text().lines().any(|l| l == line), "{line}: {}", metrics.text());
