@@ -102,8 +102,9 @@ pub(super) async fn reload(
     state: &State,
     admitted: Admitted,
 ) -> Result<Response<ResponseBody>, Refused> {
+    let query = admitted.request.uri().query().map(str::to_owned);
     let body = read_request(state, &admitted.snapshot, admitted.request.into_body()).await?;
-    let request = ReloadRequest::parse(&body)?;
+    let request = ReloadRequest::parse(query.as_deref(), &body)?;
     let before = state.snapshot();
     let applied = match request {
         ReloadRequest::File => state.reload(),
@@ -117,7 +118,7 @@ pub(super) async fn reload(
         generation: next.generation,
         architecture: next.site.policy.mode.as_str(),
         changed: differences(&before, &next),
-        restart_needed: before.restart_needed(&next),
+        restart_needed: next.restart_needed().to_vec(),
     };
     Ok(json(StatusCode::OK, &document))
 }

@@ -172,7 +172,11 @@ pub(super) enum ReloadRequest {
 
 impl ReloadRequest {
     /// What `body` asks for; nothing at all, or an empty object, asks for the file.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Refused> {
+    pub(super) fn parse(query: Option<&str>, body: &[u8]) -> Result<Self, Refused> {
+        if let Some(query) = query {
+            let remedy = "send {\"architecture\": \"federated\"} as the body";
+            return Err(bad("the query", query, "is not read", remedy));
+        }
         if body.trim_ascii().is_empty() {
             return Ok(Self::File);
         }

@@ -111,11 +111,11 @@ fn a_bad_entry_is_answered_with_field_value_and_remedy() {
 #[test]
 fn a_reload_asks_for_the_file_or_for_a_mode() {
     for empty in ["", " \r\n", "{}", "{ }"] {
-        assert_eq!(ReloadRequest::parse(empty.as_bytes()).unwrap(), ReloadRequest::File);
+        assert_eq!(ReloadRequest::parse(None, empty.as_bytes()).unwrap(), ReloadRequest::File);
     }
     for mode in Mode::ALL {
         let body = format!(r#"{{"architecture": "{mode}"}}"#);
-        assert_eq!(ReloadRequest::parse(body.as_bytes()).unwrap(), ReloadRequest::Mode(mode));
+        assert_eq!(ReloadRequest::parse(None, body.as_bytes()).unwrap(), ReloadRequest::Mode(mode));
     }
     for (body, named) in [
         ("federated", "is no JSON object"),
@@ -127,7 +127,7 @@ fn a_reload_asks_for_the_file_or_for_a_mode() {
         (r#"{"mode": "federated"}"#, "mode = \"federated\": is no field"),
         (r#"{"architecture": "federated", "zone": 1}"#, "zone = 1: is no field"),
     ] {
-        let refused = ReloadRequest::parse(body.as_bytes()).expect_err(body);
+        let refused = ReloadRequest::parse(None, body.as_bytes()).expect_err(body);
         assert!(refused.message.contains(named), "{body}: {}", refused.message);
     }
 }

@@ -60,7 +60,7 @@ impl<'a> Ours<'a> {
             } else if *name == SIGNATURE {
                 ours.signature.get_or_insert(value);
             } else if *name == EXPLAIN {
-                ours.explain = true;
+                ours.explain = !matches!(value.as_bytes(), b"0" | b"false");
             } else if *name == STAGE {
                 ours.outdated = true;
             }
