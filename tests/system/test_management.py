@@ -13,6 +13,7 @@ import pytest
 
 from origin import Origin
 from support.api import assert_error
+from support.certificates import Authority
 from support.exchange import new_run
 from support.hopwise import CLIENT, Config, Hopwise, single_node
 from support.netns import TwoHosts
@@ -221,9 +222,48 @@ def test_a_bad_file_changes_nothing_and_is_reported(
         assert proxy.call("GET", "/function/echo").status == 200
     proxy.file.unlink()
     assert_error(proxy.call("POST", "/reload"), 400, 404, 409, 422, 500)
+    # Another mode does not make the file good, and a bad threshold does not make it bad.
+    proxy.json("POST", "/reload", {"architecture": "federated"})
+    assert proxy.metrics()["hopwise_config_last_reload_successful"] == 0
     proxy.write(good)
     assert proxy.json("POST", "/reload")["generation"] >= before["generation"]
+    assert_error(proxy.call("POST", "/update_threshold", body=b'{"soft_d2f": 9}'), 400)
     assert proxy.metrics()["hopwise_config_last_reload_successful"] == 1
+
+
+def test_what_takes_a_restart_stays_told_and_out_of_force(
+    origin: Origin, start_hopwise: Callable[..., Hopwise]
+) -> None:
+    proxy = start_hopwise(single_node(origin.address))
+    good, in_force = proxy.config, proxy.json("GET", "/config_dump", admin=True)["configuration"]
+    proxy.write({**good, "workers": 5})
+    for _ in range(2):
+        assert proxy.json("POST", "/reload")["restart_needed"] == ["workers"]
+        shown = proxy.json("GET", "/config_dump", admin=True)["configuration"]
+        assert shown["workers"] == in_force["workers"] != 5
+    proxy.write(good)
+    assert proxy.json("POST", "/reload")["restart_needed"] == []
+
+
+def test_a_page_that_was_led_here_reads_nothing(before_origin: Hopwise) -> None:
+    led = {"host": "evil.example:31114"}
+    for path, admin in (("/config_dump", True), ("/metrics", True), ("/load", False)):
+        refused = assert_error(before_origin.call("GET", path, admin=admin, **led), 403)
+        assert "localhost" in refused["message"]
+        for host in ("localhost", "127.0.0.1:31114", "[::1]:31114"):
+            assert before_origin.call("GET", path, admin=admin, host=host).status == 200
+    assert before_origin.call("GET", "/live", admin=True, **led).status == 200
+
+
+def test_a_wide_admin_port_may_be_kept_by_certificates(
+    origin: Origin, tmp_path: Path, start_hopwise: Callable[..., Hopwise]
+) -> None:
+    issued = Authority(tmp_path).issue("edge1")
+    config = single_node(origin.address)
+    config["listen"]["admin"] = config["listen"]["admin"].replace("127.0.0.1", "0.0.0.0")
+    config["admin"] = {"tls": issued.section()}
+    proxy = start_hopwise(config)
+    assert proxy.call("GET", "/function/echo").status == 200
 
 
 def test_pages_cannot_change_anything(before_origin: Hopwise) -> None:
