@@ -167,7 +167,8 @@ def test_probes_pass_and_are_no_invocations(knative: Knative, probe: str) -> Non
 def test_other_hosts_and_our_own_paths_stay_what_they_are(knative: Knative) -> None:
     edge1 = knative.nodes["edge1"]
     assert call(edge1, "api.example.com").status == 404, "Envoy's"
-    assert "in_flight" in edge1.fetch(edge1.data, "GET", "/load", source="127.0.0.1").body.decode()
+    load = edge1.fetch(edge1.data, "GET", "/load", host="localhost", source="127.0.0.1")
+    assert "in_flight" in load.body.decode()
 
 
 @pytest.fixture(scope="module")

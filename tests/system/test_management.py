@@ -349,7 +349,7 @@ def test_callers_on_the_node_need_no_token(afar: tuple[TwoHosts, Hopwise, Origin
     _, proxy, _ = afar
     for port in (31113, 31114):
         for path in ("/load", "/configuration"):
-            assert proxy.fetch(("127.0.0.1", port), "GET", path).status == 200
+            assert proxy.fetch(("127.0.0.1", port), "GET", path, host="localhost").status == 200
 
 
 def test_the_admin_port_does_not_bind_wide_without_a_token(origin: Origin, tmp_path: Path) -> None:

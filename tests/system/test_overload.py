@@ -152,7 +152,7 @@ def test_a_request_too_many_is_refused_and_its_connection_kept(
         other.send(request("POST", target, body=body))
         assert_refused(other.response("POST"), "too_many_requests")
         # Whoever looks what is wrong gets an answer, and so do peers.
-        wire.send(request("GET", "/load"))
+        wire.send(request("GET", "/load", host="localhost"))
         assert wire.response().status == 200
         with connect(hopwise.data, hopwise.data[0]) as peer:
             peer.send(request("POST", target, body=body))
