@@ -1,13 +1,20 @@
 //! What is printed.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use serde_json::Value;
 
-/// Prints `text`. Output nobody reads any more, as before `| head`, is no reason to fail.
+/// Prints `text`. Output nobody reads any more, as before `| head`, is no reason to fail; a disk that is
+/// full is, and ends the process: whoever reads the file would take a part for the whole.
 pub(super) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot write to standard output: {error}");
+            std::process::exit(1);
+        }
+        _ => {}
+    }
 }
 
 /// Prints `value` as indented JSON.
