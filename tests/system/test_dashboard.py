@@ -182,6 +182,49 @@ def test_everything_has_a_name_that_can_be_read_aloud(browser: Chrome, busy: Clu
         assert section.accessible_name
 
 
+@pytest.mark.parametrize("width", [1280, 1440, 1920])
+def test_all_columns_of_response_times_are_in_view(
+    browser: Chrome, busy: Cluster, width: int
+) -> None:
+    opened(browser, busy, width=width)
+    eventually(lambda: len(rows(browser, "functions")) == 3, "the function's rows")
+    script = "const t = document.getElementById('functions'); return [t.scrollWidth, t.parentElement.clientWidth]"
+    needed, there = browser.execute_script(script)
+    assert needed <= there
+
+
+def test_what_is_too_long_is_shortened_and_told_in_full(browser: Chrome, busy: Cluster) -> None:
+    opened(browser, busy)
+    long = "hopwise-edge-daemonset-x7k2p.zone-west-1.example"
+    shown, whole = browser.execute_script(
+        "const t = label(0, 0, arguments[0], 150); return [t.firstChild.data, t.lastChild.textContent]",
+        long,
+    )
+    assert whole == long and len(shown) <= 20 and shown.startswith("hopwise-") and "…" in shown
+
+
+def test_a_switch_of_a_function_is_marked(browser: Chrome, busy: Cluster) -> None:
+    opened(browser, busy)
+    before = {name: "federated" for name in "abcde"}
+    now = {**{name: "centralized" for name in "abcde"}, "f": "federated"}
+    words = browser.execute_script("return switched(arguments[0], arguments[1])", before, now)
+    assert words[0] == "a: federated → centralized" and len(words) == 4, words
+    assert "2 more" in words[3]
+    assert browser.execute_script("return switched(arguments[0], arguments[0])", before) == []
+
+
+def test_a_wrong_token_is_told(browser: Chrome, busy: Cluster) -> None:
+    opened(browser, busy)
+    browser.get_log("browser")  # of what earlier tests provoked
+    browser.execute_script("token = 'wrong'; ask()")
+    assert said(browser, "token-said").startswith("That is not the token")
+    field = browser.find_element(By.ID, "token-value")
+    field.send_keys("тайна", Keys.ENTER)
+    assert "ASCII" in said(browser, "token-said")
+    assert browser.find_element(By.ID, "token").is_displayed()
+    no_complaints(browser)
+
+
 def test_it_needs_nothing_from_elsewhere(busy: Cluster) -> None:
     page = fetch(busy.nodes["edge1"].admin, "GET", "/")
     assert page.status == 200

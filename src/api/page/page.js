@@ -22,6 +22,20 @@ const text = (x, y, words, more) => svg("text", { x, y, ...more }, String(words)
 const ms = (seconds) => (seconds == null ? "–" : (seconds * 1e3).toFixed(seconds < 0.01 ? 2 : 0));
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
+/* As much of `words` as `width` has room for; both ends, since names of pods differ at either. */
+function fitted(words, width) {
+  const room = Math.max(5, Math.floor(width / 7.4));
+  if (words.length <= room) return words;
+  const tail = Math.floor((room - 1) / 2);
+  return `${words.slice(0, room - 1 - tail)}…${words.slice(-tail)}`;
+}
+/* Such text, which tells the whole when pointed at. */
+function label(x, y, words, width, more) {
+  const drawn = text(x, y, fitted(words, width), more);
+  drawn.append(svg("title", {}, words));
+  return drawn;
+}
+
 function picture(id, width, height, label, children) {
   const drawn = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, children);
   $(id).replaceChildren(drawn);
@@ -41,7 +55,7 @@ function drawMap(event) {
   const height = 34 + step * Math.max(...stack.map((nodes) => nodes.length));
   const box = Math.min(column - 24, 200), at = new Map(), parts = [];
   stack.forEach((nodes, i) => {
-    parts.push(text(i * column + column / 2, 16, zones[i], { "text-anchor": "middle", class: "dim" }));
+    parts.push(label(i * column + column / 2, 16, zones[i], column - 8, { "text-anchor": "middle", class: "dim" }));
     nodes.forEach((n, j) => at.set(n.id, [i * column + column / 2, 52 + j * step]));
   });
   const own = at.get(event.node), ran = (n) => event.metrics.nodes[n.id]?.count ?? 0;
@@ -56,9 +70,11 @@ function drawMap(event) {
     const [x, y] = at.get(n.id), left = x - box / 2;
     const busy = Math.min(1, (n.in_flight ?? 0) / (n.cores || 4));
     parts.push(svg("rect", { class: `node ${n.health}`, x: left, y: y - 20, width: box, height: 48, rx: 6 }));
-    parts.push(text(left + 8, y - 3, n.id + (n.self ? " (this node)" : "")));
+    const self = n.self ? " (this node)" : "";
+    parts.push(label(left + 8, y - 3, fitted(n.id, box - 16 - 7.4 * self.length) + self, box - 16));
+    parts.at(-1).lastChild.textContent = n.id;
     parts.push(svg("rect", { class: "busy", x: left + 8, y: y + 3, width: (box - 16) * busy, height: 4 }));
-    parts.push(text(left + 8, y + 22, `${n.in_flight ?? "?"} in flight, ${n.health}`, { class: "dim" }));
+    parts.push(label(left + 8, y + 22, `${n.in_flight ?? "?"} in flight, ${n.health}`, box - 16, { class: "dim" }));
   }
   picture("map", width, height, "Nodes by zone; the table below says the same", parts);
   rows("nodes", event.clusters.nodes.map((n) => {
@@ -158,13 +174,13 @@ const times = (seconds) => (seconds == null ? null : seconds * 1e3);
 
 function drawHeat(event) {
   const ids = event.clusters.nodes.map((n) => n.id).slice(0, 40);
-  const left = 100, columns = 60, cell = 6, step = span() / columns, line = 20, width = left + columns * cell;
+  const left = Math.min(170, 8 + 7.4 * Math.max(5, ...ids.map((id) => id.length))), columns = 60, cell = 6, step = span() / columns, line = 20, width = left + columns * cell;
   const height = ids.length * line + 4, parts = [];
   const known = past.flatMap((e) => ids.map((id) => e.metrics.nodes[id]?.p95_s)).filter((v) => v > 0);
   const low = Math.min(...known), high = Math.max(...known);
   const heat = (v) => (high > low ? Math.log(v / low) / Math.log(high / low) : 0);
   ids.forEach((id, row) => {
-    parts.push(text(0, row * line + 14, id));
+    parts.push(label(0, row * line + 14, id, left - 8));
     for (let c = 0; c < columns; c++) {
       const e = past[Math.floor(past.length - (columns - c) * step)];
       const p95 = e?.metrics.nodes[id]?.p95_s;
@@ -189,10 +205,23 @@ function reason(decision) {
   return decision.why + (told ? `; predicted: ${told}` : "");
 }
 
+/* Who decides most of each function. Whoever did goes on until another clearly does. */
+function leaders(event) {
+  const clear = (shares) => ARCHITECTURES.find((a) => (shares[a] ?? 0) > 0.6);
+  return Object.fromEntries(Object.entries(event.metrics.functions).map(([name, { shares }]) =>
+    [name, clear(shares) ?? known?.leaders[name]]));
+}
+function switched(before, now) {
+  const names = Object.keys(now).filter((name) => before[name] && now[name] && before[name] !== now[name]);
+  const words = names.slice(0, 3).map((name) => `${name}: ${before[name]} → ${now[name]}`);
+  return names.length > 3 ? [...words, `and ${names.length - 3} more functions`] : words;
+}
+
 /* What changed since the last event becomes a mark. */
 function note(event) {
-  const now = { mode: event.mode, generation: event.generation, thresholds: JSON.stringify(event.thresholds) };
-  const words = [];
+  const now = { mode: event.mode, generation: event.generation, thresholds: JSON.stringify(event.thresholds),
+    leaders: leaders(event) };
+  const words = known ? switched(known.leaders, now.leaders) : [];
   if (known && known.mode !== now.mode) words.push(`mode ${known.mode} → ${now.mode}`);
   if (known && known.thresholds !== now.thresholds) words.push("other thresholds");
   if (known && known.generation !== now.generation) words.push(`generation ${now.generation}`);
@@ -266,6 +295,7 @@ async function askDecisions() {
 }
 function ask() {
   $("link").textContent = "the admin token is needed";
+  $("token-said").textContent = token ? "That is not the token of this sidecar." : "";
   $("token").hidden = false;
   $("token-value").focus();
 }
@@ -287,6 +317,15 @@ on("mode-form", () => change("/reload", { architecture: $("mode-value").value })
 on("thresholds-form", (form) => change("/update_threshold",
   Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, Number(value)]))));
 on("reload-form", () => change("/reload"));
-on("token-form", () => { token = $("token-value").value; $("token").hidden = true; listen(); });
+on("token-form", () => {
+  const given = $("token-value").value;
+  if (!/^[\x21-\x7e]+$/.test(given)) {
+    $("token-said").textContent = "A token has letters, digits and signs of ASCII, and no spaces.";
+    return $("token-value").focus();
+  }
+  token = given;
+  $("token").hidden = true;
+  listen();
+});
 $("function").addEventListener("change", () => { shown = $("function").value; if (past.length) drawFunction(past.at(-1)); });
 listen();
