@@ -35,6 +35,9 @@ pub(super) enum Failed {
          {TOKEN_VARIABLE}"
     )]
     Forbidden { address: String, message: String },
+    /// What was written can be no call.
+    #[error("{0}")]
+    Usage(String),
     /// It answered, and said no.
     #[error("{address} answered {status}: {message}")]
     Refused { address: String, status: StatusCode, message: String },
@@ -45,6 +48,7 @@ impl Failed {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Refused { .. } => 1,
+            Self::Usage(_) => 2,
             Self::Unreachable { .. } => 3,
             Self::Forbidden { .. } => 4,
         }
@@ -167,9 +171,11 @@ impl Client {
         *request.method_mut() = method;
         *request.uri_mut() = target.parse().with_context(|| format!("{target} is no path"))?;
         *request.headers_mut() = self.fields.clone();
-        let host = HeaderValue::try_from(&self.address);
-        let host = host.with_context(|| format!("{}: is no HOST:PORT", self.address))?;
-        request.headers_mut().insert(HOST, host);
+        if !self.fields.contains_key(HOST) {
+            let host = HeaderValue::try_from(&self.address);
+            let host = host.with_context(|| format!("{}: is no HOST:PORT", self.address))?;
+            request.headers_mut().insert(HOST, host);
+        }
         match timeout(self.within, self.exchange(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(fault)) => Err(unreachable(fault).into()),

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from origin import Origin
+from support.cluster import Cluster
 from support.command import hopwise
 from support.hopwise import REPOSITORY, Config, Hopwise, single_node
 from support.wait import free_port
@@ -73,6 +74,32 @@ def test_explain(node: Hopwise) -> None:
     document = json.loads(hopwise("explain", "echo", "--data", "hello", "--json", *at))
     assert document["status"] == 200 and document["told"]["node"] == "edge1"
     assert "hello" in document["body"]
+    assert [decision["node"] for decision in document["told"]["decision"]] == ["edge1"]
+    assert hopwise("explain", "/function/echo?a=1", *at).startswith("200 OK")
+    hopwise("explain", "", *at, code=2)
+    hopwise("explain", "echo", "--host", "", *at, code=2)
+    assert "--host" in hopwise("explain", "/of/no/function", *at, code=4)
+
+
+def test_explain_tells_all_who_decide(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(architecture="federated")
+    at = ("--at", "%s:%d" % cluster.nodes["edge2"].data)
+    document = json.loads(hopwise("explain", "echo", "--json", *at))
+    first, second, *_ = document["told"]["decision"]
+    assert (first["node"], second["node"]) == ("edge2", "edge1") and second["candidates"]
+    text = hopwise("explain", "echo", *at)
+    assert text.index("decision of edge2") < text.index("decision of edge1")
+
+
+def test_explain_calls_what_routes_say(
+    origin: Origin, start_hopwise: Callable[..., Hopwise]
+) -> None:
+    routes = [{"host": "{function}.example.com", "path": "/", "platform": "http"}]
+    node = start_hopwise(single_node(origin.address, routes=routes))
+    at = ("--at", "%s:%d" % node.data)
+    document = json.loads(hopwise("explain", "/echo", "--host", "echo.example.com", "--json", *at))
+    assert document["told"]["decision"][0]["function"] == "echo"
+    assert "--host" in hopwise("explain", "echo", *at, code=4)
 
 
 def test_who_is_not_there_and_who_may_not(node: Hopwise, tmp_path: Path) -> None:
