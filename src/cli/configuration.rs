@@ -44,8 +44,8 @@ struct Dump {
 impl Config {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self.what {
-            What::Default => print(config::REFERENCE),
-            What::Schema => print_json(&config::schema()),
+            What::Default => print(config::REFERENCE)?,
+            What::Schema => print_json(&config::schema())?,
             What::Dump(dump) => return dump.run(),
         }
         Ok(ExitCode::SUCCESS)
@@ -68,11 +68,6 @@ impl Dump {
     }
 
     fn print(&self, effective: &Value) -> anyhow::Result<()> {
-        if self.json {
-            print_json(effective);
-        } else {
-            print(&serde_yaml::to_string(effective)?);
-        }
-        Ok(())
+        if self.json { print_json(effective) } else { print(&serde_yaml::to_string(effective)?) }
     }
 }

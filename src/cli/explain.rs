@@ -85,9 +85,9 @@ impl Explain {
             print_json(&json!({
                 "status": answer.status.as_u16(), "took_s": took.as_secs_f64(), "told": told,
                 "body": String::from_utf8_lossy(&answer.body),
-            }));
+            }))?;
         } else {
-            print(&explanation(&answer, took, &told));
+            print(&explanation(&answer, took, &told))?;
         }
         Ok(match answer.status {
             _ if told.is_empty() => ExitCode::from(NOT_ALLOWED),

@@ -99,7 +99,7 @@ impl Check {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let checked = self.source.snapshot()?;
         if self.json {
-            return Ok(print_problems(&checked));
+            return print_problems(&checked);
         }
         let path = self.source.config.display();
         let snapshot = match checked {
@@ -109,7 +109,7 @@ impl Check {
         for warning in snapshot.warnings() {
             eprintln!("{path}: warning: {warning}");
         }
-        print(&format!("{}\n", summary(&self.source.config, &snapshot)));
+        print(&format!("{}\n", summary(&self.source.config, &snapshot)))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -127,7 +127,7 @@ fn summary(path: &Path, snapshot: &Snapshot) -> String {
     )
 }
 
-fn print_problems(checked: &Result<Snapshot, Vec<Problem>>) -> ExitCode {
+fn print_problems(checked: &Result<Snapshot, Vec<Problem>>) -> anyhow::Result<ExitCode> {
     let row = |Problem { key, value, fault, remedy, line, column }: &Problem| {
         json!({
             "line": line, "column": column, "key": key, "value": value, "fault": fault,
@@ -139,8 +139,8 @@ fn print_problems(checked: &Result<Snapshot, Vec<Problem>>) -> ExitCode {
         Ok(snapshot) => (Vec::new(), rows(&snapshot.warnings())),
         Err(problems) => (rows(problems), Vec::new()),
     };
-    print_json(&json!({ "good": checked.is_ok(), "problems": problems, "warnings": warnings }));
-    if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    print_json(&json!({ "good": checked.is_ok(), "problems": problems, "warnings": warnings }))?;
+    Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A seed nobody can foresee.

@@ -1,18 +1,24 @@
 //! What is printed.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
+use anyhow::Context;
 use serde_json::Value;
 
 /// Prints `text`. Output nobody reads any more, as before `| head`, is no reason to fail.
-pub(super) fn print(text: &str) {
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context(
+            "cannot write to standard output; free space where it goes, or write elsewhere",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Prints `value` as indented JSON.
-pub(super) fn print_json(value: &Value) {
-    print(&format!("{value:#}\n"));
+pub(super) fn print_json(value: &Value) -> anyhow::Result<()> {
+    print(&format!("{value:#}\n"))
 }
 
 /// Whether standard output may be coloured.

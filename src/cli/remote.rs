@@ -94,16 +94,12 @@ impl Common {
     ) -> anyhow::Result<ExitCode> {
         let client = self.admin.client()?;
         let document = wait_for(client.json(method, target, body))?;
-        self.print(&document, text);
+        self.print(&document, text)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn print(&self, document: &Value, text: impl FnOnce(&Value) -> String) {
-        if self.json {
-            print_json(document);
-        } else {
-            print(&text(document));
-        }
+    fn print(&self, document: &Value, text: impl FnOnce(&Value) -> String) -> anyhow::Result<()> {
+        if self.json { print_json(document) } else { print(&text(document)) }
     }
 }
 
@@ -170,7 +166,7 @@ impl Status {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.common.admin.client()?;
         let status = wait_for(status(&client))?;
-        self.common.print(&status, |status| screen(status, coloured()));
+        self.common.print(&status, |status| screen(status, coloured()))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -277,7 +273,7 @@ impl Health {
             let document = serde_json::from_slice(&answer.body).unwrap_or_default();
             return Err(client.refused(answer.status, &document).into());
         }
-        self.common.print(&json!({ "ready": true }), |_| "ready\n".to_owned());
+        self.common.print(&json!({ "ready": true }), |_| "ready\n".to_owned())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,6 +1,7 @@
 """The subcommands that ask and steer a sidecar that runs, and those that print what is known without."""
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 from origin import Origin
 from support.cluster import Cluster
 from support.command import hopwise
-from support.hopwise import REPOSITORY, Config, Hopwise, single_node
+from support.hopwise import REPOSITORY, Config, Hopwise, binary, single_node
 from support.wait import free_port
 
 CONFIGURATIONS = sorted((REPOSITORY / "config").glob("*.yaml"))
@@ -186,3 +187,15 @@ def test_what_is_known_without_a_sidecar(tmp_path: Path) -> None:
     assert ".TH hopwise" in hopwise("man")
     hopwise("man", "--out", str(tmp_path))
     assert (tmp_path / "hopwise-explain.1").read_text().startswith(".ie")
+
+
+@pytest.mark.parametrize("command", ["config default", "config schema", "completions bash", "man", "version"])
+def test_output_that_is_not_written_is_a_failure(command: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([binary(), *command.split()], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "cannot write to standard output" in done.stderr
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([binary(), *command.split()], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, ""), "nobody reads any more"
