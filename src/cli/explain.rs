@@ -65,7 +65,7 @@ impl Explain {
             fields.insert(HOST, host.ok_or_else(unusable)?);
         }
         let target = target(&self.function)?;
-        let (address, secure) = self.tls.at(&self.at)?;
+        let (address, secure) = self.tls.at(&self.at, "--at or HOPWISE_DATA")?;
         let client = Client {
             address,
             secure,

@@ -1,9 +1,11 @@
 //! `run` and `check`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde_json::json;
 
 use super::output::{print, print_json};
@@ -11,6 +13,14 @@ use crate::app::serve::{Options, serve};
 use crate::config::{self, Snapshot};
 use crate::logging;
 use crate::problem::Problem;
+
+/// The configuration where none is named.
+const DEFAULT: &str = "/etc/hopwise/hopwise.yaml";
+
+/// The configuration that is named; a variable that is set to nothing is not set.
+fn file(named: OsString) -> PathBuf {
+    if named.is_empty() { DEFAULT.into() } else { named.into() }
+}
 
 /// Which configuration, for which node.
 #[derive(Debug, clap::Args)]
@@ -20,7 +30,8 @@ pub(super) struct Source {
         long,
         value_name = "FILE",
         env = "HOPWISE_CONFIG",
-        default_value = "/etc/hopwise/hopwise.yaml"
+        default_value = DEFAULT,
+        value_parser = OsStringValueParser::new().map(file)
     )]
     config: PathBuf,
     /// For this node of the topology, in place of `node.id`.

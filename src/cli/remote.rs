@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{Admin, Client, wait_for};
+use super::client::{Admin, Client, Failed, wait_for};
 use super::output::{bold, coloured, milliseconds, print, print_json, shown, table};
+use crate::scheduling::policy;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Reload {
@@ -17,7 +19,8 @@ pub(super) struct Reload {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Mode {
-    /// centralized, federated, decentralized or dynamic; without it, the mode is shown.
+    /// The mode to change to; without it, the mode is shown.
+    #[arg(value_parser = PossibleValuesParser::new(policy::Mode::ALL.map(|mode| mode.as_str())))]
     mode: Option<String>,
     #[command(flatten)]
     common: Common,
@@ -26,16 +29,16 @@ pub(super) struct Mode {
 #[derive(Debug, clap::Args)]
 pub(super) struct Thresholds {
     /// Decentralized starts to give way to federated.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = number)]
     soft_d2f: Option<f64>,
     /// And has given way.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = number)]
     hard_d2f: Option<f64>,
     /// Federated starts to give way to centralized.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = number)]
     soft_f2c: Option<f64>,
     /// And has given way.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = number)]
     hard_f2c: Option<f64>,
     #[command(flatten)]
     common: Common,
@@ -134,6 +137,12 @@ fn reloaded(document: &Value) -> String {
         text += &format!("  {} takes effect at the next start\n", shown(&key));
     }
     text
+}
+
+/// A number that JSON can say, which the sidecar then judges.
+fn number(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| "write a number, as 1.5".to_owned())
 }
 
 impl Thresholds {
@@ -239,8 +248,9 @@ impl Drain {
             return self.common.ask(Method::POST, "/drain_listeners", "", health);
         };
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if !node.chars().all(allowed) {
-            anyhow::bail!("{node:?} is no name of a node; hopwise status lists those there are");
+        if node.is_empty() || !node.chars().all(allowed) {
+            let remedy = "hopwise status lists those there are";
+            return Err(Failed::Usage(format!("{node:?} is no name of a node; {remedy}")).into());
         }
         let what = if self.undo { "undrain" } else { "drain" };
         self.common.ask(Method::POST, &format!("/nodes/{node}/{what}"), "", |document| {

@@ -37,10 +37,13 @@ def test_mode_thresholds_and_reload(node: Hopwise, ask: Callable[..., str]) -> N
     assert ask("mode") == "decentralized\n"
     assert "mode federated" in ask("mode", "federated")
     assert json.loads(ask("mode", "--json"))["mode"] == "federated"
-    assert "is no architecture" in ask("mode", "anarchic", code=1)
+    refused = ask("mode", "anarchic", code=2)
+    assert "anarchic" in refused and "decentralized, dynamic" in refused
     assert "soft_d2f  1.2" in ask("thresholds", "--soft-d2f", "1.2")
     assert json.loads(ask("thresholds", "--json"))["thresholds"]["soft_d2f"] == 1.2
     assert "nothing was changed" in ask("thresholds", "--soft-d2f", "9", code=1)
+    assert "soft_d2f = -1" in ask("thresholds", "--soft-d2f", "-1", code=1)
+    assert "'nan'" in ask("thresholds", "--soft-d2f", "nan", code=2)
     assert "mode: federated -> decentralized" in ask("reload")
     assert node.json("GET", "/configuration")["mode"] == "decentralized"
 
@@ -63,7 +66,8 @@ def test_drain_and_health(node: Hopwise, ask: Callable[..., str]) -> None:
     assert "draining" in ask("status")
     assert ask("drain", "edge1", "--undo") == "edge1 is back\n"
     assert "no node nobody" in ask("drain", "nobody", code=1)
-    assert "is no name" in ask("drain", "a/b", code=1)
+    assert "is no name" in ask("drain", "a/b", code=2)
+    assert "is no name" in ask("drain", "", code=2)
     assert "DRAINING" in ask("drain")
     assert "another node" in ask("health", code=1)
 
@@ -113,6 +117,8 @@ def test_who_is_not_there_and_who_may_not(node: Hopwise, tmp_path: Path) -> None
     hopwise("health", "--admin", "%s:%d" % node.admin, HOPWISE_ADMIN=nobody)
     hopwise("health", HOPWISE_ADMIN=nobody, code=3)
     assert "--token-file" in hopwise("status", "--token-file", str(tmp_path / "no"), code=1)
+    assert 'HOPWISE_ADMIN: "" is no HOST:PORT' in hopwise("status", HOPWISE_ADMIN="", code=2)
+    assert '"x" is no HOST:PORT' in hopwise("status", "--admin", "x", code=2)
     hopwise("status", "--nonsense", code=2)
     hopwise("health", "--fail", "--ok", code=2)
     assert "Exit codes" in hopwise("--help") and "HOPWISE_ADMIN" in hopwise("status", "--help")
@@ -125,6 +131,7 @@ def test_the_environment_names_the_configuration(origin: Origin, tmp_path: Path)
     assert "good; node edge1" in hopwise("check", HOPWISE_CONFIG=str(file))
     assert "no.yaml" in hopwise("check", "--config", "no.yaml", HOPWISE_CONFIG=str(file), code=1)
     assert "/etc/hopwise/hopwise.yaml" in hopwise("check", "--help")
+    assert "/etc/hopwise/hopwise.yaml" in hopwise("check", HOPWISE_CONFIG="", code=1)
 
 
 def test_check_tells_all_problems_with_line_and_column(tmp_path: Path) -> None:
@@ -181,6 +188,8 @@ def test_what_is_known_without_a_sidecar(tmp_path: Path) -> None:
     assert json.loads(hopwise("version", "--json"))["version"] in hopwise("version")
     for shell in ("bash", "zsh", "fish"):
         assert "explain" in hopwise("completions", shell)
+    for shell in ("bash", "zsh"):
+        assert "decentralized" in hopwise("completions", shell)
     script = tmp_path / "hopwise.bash"
     script.write_text(hopwise("completions", "bash"))
     subprocess.run(["bash", "-n", str(script)], check=True)
