@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::client::{Admin, wait_for};
-use super::node::Source;
+use super::node::{Source, print_problems};
 use super::output::{print, print_json};
 use crate::config;
 
@@ -60,6 +60,7 @@ impl Dump {
         } else {
             match self.source.snapshot()? {
                 Ok(snapshot) => snapshot.effective(),
+                Err(problems) if self.json => return print_problems(&Err(problems)),
                 Err(problems) => return Ok(self.source.tell(&problems)),
             }
         };

@@ -71,6 +71,18 @@ impl Source {
         })
     }
 
+    /// The problem that `error` in reading it is.
+    fn unreadable(&self, error: &anyhow::Error) -> Problem {
+        Problem {
+            key: "--config".to_owned(),
+            value: self.config.display().to_string(),
+            fault: format!("cannot be read: {}", error.root_cause()),
+            remedy: "name another file, or write one: hopwise config default".to_owned(),
+            line: None,
+            column: None,
+        }
+    }
+
     /// The node asked for; a variable that is set to nothing is not set.
     fn node(&self) -> Option<&str> {
         self.node.as_deref().filter(|node| !node.is_empty())
@@ -108,10 +120,12 @@ impl Run {
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let checked = self.source.snapshot()?;
         if self.json {
-            return print_problems(&checked);
+            let checked = self.source.snapshot();
+            let unreadable = |error| Err(vec![self.source.unreadable(&error)]);
+            return print_problems(&checked.unwrap_or_else(unreadable));
         }
+        let checked = self.source.snapshot()?;
         let path = self.source.config.display();
         let snapshot = match checked {
             Ok(snapshot) => snapshot,
@@ -138,7 +152,7 @@ fn summary(path: &Path, snapshot: &Snapshot) -> String {
     )
 }
 
-fn print_problems(checked: &Result<Snapshot, Vec<Problem>>) -> anyhow::Result<ExitCode> {
+pub(super) fn print_problems(checked: &Result<Snapshot, Vec<Problem>>) -> anyhow::Result<ExitCode> {
     let row = |Problem { key, value, fault, remedy, line, column }: &Problem| {
         json!({
             "line": line, "column": column, "key": key, "value": value, "fault": fault,

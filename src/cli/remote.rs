@@ -119,7 +119,20 @@ impl Mode {
             return self.common.ask(Method::GET, "/configuration", "", text);
         };
         let body = json!({ "architecture": mode }).to_string();
-        self.common.ask(Method::POST, "/reload", &body, reloaded)
+        let client = self.common.admin.client()?;
+        let mut document = wait_for(client.json(Method::POST, "/reload", &body))?;
+        // As the mode is called when it is asked for.
+        let architecture = document["architecture"].clone();
+        add(&mut document, "mode", architecture);
+        self.common.print(&document, reloaded)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Adds `key` to what was answered, which whoever is no hopwise may have made no object.
+fn add(document: &mut Value, key: &str, value: Value) {
+    if let Some(document) = document.as_object_mut() {
+        document.insert(key.to_owned(), value);
     }
 }
 
@@ -157,17 +170,28 @@ impl Thresholds {
             .into_iter()
             .filter_map(|(name, number)| Some((name.to_owned(), number?.into())))
             .collect();
+        let (method, target, body) = if patch.is_empty() {
+            (Method::GET, "/configuration", String::new())
+        } else {
+            (Method::POST, "/update_threshold", Value::Object(patch).to_string())
+        };
+        let client = self.common.admin.client()?;
+        let mut document = wait_for(client.json(method, target, &body))?;
+        // Only a remark depends on it, so that it may fail.
+        let dump = wait_for(client.json(Method::GET, "/config_dump", "")).unwrap_or_default();
+        add(&mut document, "rule", dump["configuration"]["dynamic"]["rule"].clone());
         let text = |document: &Value| {
             let thresholds = document["thresholds"].as_object().cloned().unwrap_or_default();
             let rows: Vec<_> =
                 thresholds.iter().map(|(name, value)| vec![name.clone(), shown(value)]).collect();
-            table(&rows)
+            let remark = match document["rule"].as_str() {
+                Some("adaptive") => "they have no effect under dynamic.rule: adaptive\n",
+                _ => "",
+            };
+            table(&rows) + remark
         };
-        if patch.is_empty() {
-            return self.common.ask(Method::GET, "/configuration", "", text);
-        }
-        let body = Value::Object(patch).to_string();
-        self.common.ask(Method::POST, "/update_threshold", &body, text)
+        self.common.print(&document, text)?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -281,7 +305,12 @@ impl Health {
         let answer = wait_for(client.call(Method::GET, "/ready", Default::default()))?;
         if !answer.status.is_success() {
             let document = serde_json::from_slice(&answer.body).unwrap_or_default();
-            return Err(client.refused(answer.status, &document).into());
+            let refused = client.refused(answer.status, &document);
+            if !self.common.json {
+                return Err(refused.into());
+            }
+            print_json(&json!({ "ready": false, "message": refused.to_string() }))?;
+            return Ok(ExitCode::from(refused.exit_code()));
         }
         self.common.print(&json!({ "ready": true }), |_| "ready\n".to_owned())?;
         Ok(ExitCode::SUCCESS)

@@ -44,8 +44,20 @@ def test_mode_thresholds_and_reload(node: Hopwise, ask: Callable[..., str]) -> N
     assert "nothing was changed" in ask("thresholds", "--soft-d2f", "9", code=1)
     assert "soft_d2f = -1" in ask("thresholds", "--soft-d2f", "-1", code=1)
     assert "'nan'" in ask("thresholds", "--soft-d2f", "nan", code=2)
+    assert json.loads(ask("mode", "federated", "--json"))["mode"] == "federated"
+    refused = json.loads(ask("thresholds", "--soft-d2f", "9", "--json", code=1))
+    assert refused["exit_code"] == 1 and "nothing was changed" in refused["error"]
     assert "mode: federated -> decentralized" in ask("reload")
     assert node.json("GET", "/configuration")["mode"] == "decentralized"
+
+
+def test_thresholds_say_where_they_have_no_effect(node: Hopwise, ask: Callable[..., str]) -> None:
+    for rule, remarked in [("adaptive", True), ("tail_ratio", False)]:
+        node.write({**node.config, "dynamic": {"rule": rule}})
+        node.json("POST", "/reload")
+        for change in ((), ("--soft-d2f", "1.2")):
+            assert ("no effect" in ask("thresholds", *change)) is remarked
+        assert json.loads(ask("thresholds", "--json"))["rule"] == rule
 
 
 def test_status_and_top(ask: Callable[..., str]) -> None:
@@ -61,6 +73,7 @@ def test_drain_and_health(node: Hopwise, ask: Callable[..., str]) -> None:
     assert ask("health") == "ready\n"
     assert "failed" in ask("health", "--fail")
     assert "/healthcheck/ok" in ask("health", code=1)
+    assert json.loads(ask("health", "--json", code=1))["ready"] is False
     assert "ok" in ask("health", "--ok", "--wait", "0") and ask("health", "--json")
     assert ask("drain", "edge1") == "edge1 is drained\n"
     assert "draining" in ask("status")
@@ -143,6 +156,8 @@ def test_check_tells_all_problems_with_line_and_column(tmp_path: Path) -> None:
     places = {problem["key"]: (problem["line"], problem["column"]) for problem in document["problems"]}
     assert places["hop_limit"] == (1, 1) and places["topology[0].role"] == (3, 13)
     assert document["good"] is False
+    document = json.loads(hopwise("check", "--config", str(tmp_path / "none"), "--json", code=1))
+    assert document["good"] is False and document["problems"][0]["value"].endswith("none")
 
 
 def mutations(config: Config) -> dict[str, Config]:
