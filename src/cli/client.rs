@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::secure::{Files, Secure};
+use super::secure::{Files, Secure, fault};
 
 /// Most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -29,24 +29,57 @@ pub(super) enum Failed {
         "nobody answers at {address}: {fault}; start hopwise there, or say where it is by {option}"
     )]
     Unreachable { address: String, fault: String, option: &'static str },
+    /// Somebody answers there, but not as it has to.
+    #[error("{address}: {fault}")]
+    Insecure { address: String, fault: String },
+    /// It ended the connection, as one does who does not know the caller.
+    #[error(
+        "{address} turned the connection down: {fault}; it may ask for a certificate, which \
+         --certificate-file and --key-file show"
+    )]
+    TurnedDown { address: String, fault: String },
     /// It does not let this caller.
     #[error(
         "{address} does not allow that: {message}; show the admin token by --token-file or \
          {TOKEN_VARIABLE}"
     )]
     Forbidden { address: String, message: String },
+    /// What was written can be no call.
+    #[error("{0}")]
+    Usage(String),
     /// It answered, and said no.
     #[error("{address} answered {status}: {message}")]
     Refused { address: String, status: StatusCode, message: String },
 }
 
+/// Why an exchange came to nothing.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Nobody answers.
+    Nobody(String),
+    /// No TLS with whoever does.
+    Insecure(String),
+    /// It does not want this caller.
+    TurnedDown(String),
+}
+
 impl Failed {
+    fn of(fault: Fault, client: &Client) -> Self {
+        let (address, option) = (client.address.clone(), client.option);
+        match fault {
+            Fault::Nobody(fault) => Self::Unreachable { address, fault, option },
+            Fault::Insecure(fault) => Self::Insecure { address, fault },
+            Fault::TurnedDown(fault) => Self::TurnedDown { address, fault },
+        }
+    }
+
     /// What the process ends with.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Refused { .. } => 1,
-            Self::Unreachable { .. } => 3,
-            Self::Forbidden { .. } => 4,
+            Self::Usage(_) => 2,
+            Self::Unreachable { .. } | Self::Insecure { .. } => 3,
+            Self::Forbidden { .. } | Self::TurnedDown { .. } => 4,
         }
     }
 }
@@ -102,7 +135,7 @@ impl Admin {
             value.set_sensitive(true);
             fields.insert(AUTHORIZATION, value);
         }
-        let (address, secure) = self.tls.at(&self.address)?;
+        let (address, secure) = self.tls.at(&self.address, "--admin or HOPWISE_ADMIN")?;
         Ok(Client {
             address,
             secure,
@@ -158,28 +191,23 @@ impl Client {
         target: &str,
         body: Bytes,
     ) -> anyhow::Result<Answer> {
-        let unreachable = |fault: String| Failed::Unreachable {
-            address: self.address.clone(),
-            fault,
-            option: self.option,
-        };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = target.parse().with_context(|| format!("{target} is no path"))?;
         *request.headers_mut() = self.fields.clone();
-        let host = HeaderValue::try_from(&self.address);
-        let host = host.with_context(|| format!("{}: is no HOST:PORT", self.address))?;
-        request.headers_mut().insert(HOST, host);
-        match timeout(self.within, self.exchange(request)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(fault)) => Err(unreachable(fault).into()),
-            Err(_) => Err(unreachable(format!("no answer within {:?}", self.within)).into()),
+        if !self.fields.contains_key(HOST) {
+            let host = HeaderValue::try_from(&self.address);
+            let host = host.with_context(|| format!("{}: is no HOST:PORT", self.address))?;
+            request.headers_mut().insert(HOST, host);
         }
+        let late = |_| Fault::Nobody(format!("no answer within {:?}", self.within));
+        let answer = timeout(self.within, self.exchange(request)).await.map_err(late);
+        answer.flatten().map_err(|fault| Failed::of(fault, self).into())
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
         let connected = TcpStream::connect(&self.address).await;
-        let stream = connected.map_err(|error| error.to_string())?;
+        let stream = connected.map_err(|error| Fault::Nobody(error.to_string()))?;
         match &self.secure {
             Some(secure) => converse(secure.connect(stream).await?, request, "").await,
             None => converse(stream, request, "; if it speaks TLS, write https://").await,
@@ -192,14 +220,17 @@ async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
     remedy: &str,
-) -> Result<Answer, String> {
+) -> Result<Answer, Fault> {
     let handshake = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
+    let (mut sender, connection) = handshake.map_err(|error| Fault::Nobody(error.to_string()))?;
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await;
-    let (head, body) = response.map_err(|error| format!("{error}{remedy}"))?.into_parts();
+    let nobody = |error: hyper::Error| Fault::Nobody(format!("{error}{remedy}"));
+    let response = response.map_err(|error| fault(&error).unwrap_or_else(|| nobody(error)));
+    let (head, body) = response?.into_parts();
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes();
+    let body =
+        body.map_err(|error| Fault::Nobody(format!("its answer broke off: {error}")))?.to_bytes();
     connection.abort();
     Ok(Answer { status: head.status, fields: head.headers, body })
 }

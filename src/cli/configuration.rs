@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::client::{Admin, wait_for};
-use super::node::Source;
+use super::node::{Source, print_problems};
 use super::output::{print, print_json};
 use crate::config;
 
@@ -44,8 +44,8 @@ struct Dump {
 impl Config {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self.what {
-            What::Default => print(config::REFERENCE),
-            What::Schema => print_json(&config::schema()),
+            What::Default => print(config::REFERENCE)?,
+            What::Schema => print_json(&config::schema())?,
             What::Dump(dump) => return dump.run(),
         }
         Ok(ExitCode::SUCCESS)
@@ -60,6 +60,7 @@ impl Dump {
         } else {
             match self.source.snapshot()? {
                 Ok(snapshot) => snapshot.effective(),
+                Err(problems) if self.json => return print_problems(&Err(problems)),
                 Err(problems) => return Ok(self.source.tell(&problems)),
             }
         };
@@ -68,11 +69,6 @@ impl Dump {
     }
 
     fn print(&self, effective: &Value) -> anyhow::Result<()> {
-        if self.json {
-            print_json(effective);
-        } else {
-            print(&serde_yaml::to_string(effective)?);
-        }
-        Ok(())
+        if self.json { print_json(effective) } else { print(&serde_yaml::to_string(effective)?) }
     }
 }

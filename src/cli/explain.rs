@@ -6,24 +6,33 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::client::{Answer, Client, token, wait_for};
-use super::output::{print, print_json, shown, table};
+use super::client::{Answer, Client, Failed, token, wait_for};
+use super::output::{plain, print, print_json, shown, table};
 use super::secure::Files;
 
 const EXPLAIN: HeaderName = HeaderName::from_static("hopwise-explain");
 const PREFIX: &str = "hopwise-";
-/// The field whose value is JSON: what was compared, and why this one.
+/// The field whose value is JSON: what was compared, and why this one. Each decider adds one.
 const DECISION: &str = "decision";
+/// What the process ends with where nothing is told.
+const NOT_ALLOWED: u8 = 4;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Explain {
-    /// The function, with more of the path and a query where it takes any.
+    /// The function, with more of the path and a query where it takes any: /function/NAME is called.
+    ///
+    /// Where `routes` has other paths, write the whole path, beginning with a slash, and with it --host
+    /// where a route has a host, as those of Knative have.
+    #[arg(value_name = "NAME|/PATH")]
     function: String,
+    /// The Host field, where a route is for a host; without it, that of --at.
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
     /// What it is sent; @FILE sends a file. With it the method is POST.
     #[arg(long, value_name = "TEXT")]
     data: Option<String>,
@@ -38,7 +47,7 @@ pub(super) struct Explain {
     within: u64,
     #[command(flatten)]
     tls: Files,
-    /// Print it as JSON, the answer's body included.
+    /// Print it as JSON, the answer's body included; told.decision lists all who decided, in their order.
     #[arg(long)]
     json: bool,
 }
@@ -50,7 +59,13 @@ impl Explain {
             fields
                 .insert(AUTHORIZATION, HeaderValue::try_from(format!("Bearer {}", token.trim()))?);
         }
-        let (address, secure) = self.tls.at(&self.at)?;
+        if let Some(host) = &self.host {
+            let host = HeaderValue::try_from(host).ok().filter(|host| !host.is_empty());
+            let unusable = || Failed::Usage("--host: write a HOST, as function.example.com".into());
+            fields.insert(HOST, host.ok_or_else(unusable)?);
+        }
+        let target = target(&self.function)?;
+        let (address, secure) = self.tls.at(&self.at, "--at or HOPWISE_DATA")?;
         let client = Client {
             address,
             secure,
@@ -63,7 +78,6 @@ impl Explain {
             Some(data) => (Method::POST, read(data)?),
         };
         let started = Instant::now();
-        let target = format!("/function/{}", self.function);
         let answer = wait_for(client.call(method, &target, body))?;
         let took = started.elapsed();
         let told = told(&answer.fields);
@@ -71,16 +85,26 @@ impl Explain {
             print_json(&json!({
                 "status": answer.status.as_u16(), "took_s": took.as_secs_f64(), "told": told,
                 "body": String::from_utf8_lossy(&answer.body),
-            }));
+            }))?;
         } else {
-            print(&explanation(&answer, took, &told));
+            print(&explanation(&answer, took, &told))?;
         }
-        Ok(if answer.status < StatusCode::BAD_REQUEST {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
+        Ok(match answer.status {
+            _ if told.is_empty() => ExitCode::from(NOT_ALLOWED),
+            status if status < StatusCode::BAD_REQUEST => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
         })
     }
+}
+
+/// The path that is called for `function`, which may be one itself.
+fn target(function: &str) -> anyhow::Result<String> {
+    if function.is_empty() {
+        let remedy = "name a function, or write a path that begins with a slash";
+        return Err(Failed::Usage(format!("NAME is empty; {remedy}")).into());
+    }
+    let is_path = function.starts_with('/');
+    Ok(if is_path { function.to_owned() } else { format!("/function/{function}") })
 }
 
 fn read(data: &str) -> anyhow::Result<Bytes> {
@@ -100,8 +124,14 @@ fn told(fields: &HeaderMap) -> Map<String, Value> {
     for (name, value) in fields {
         if let Some(name) = name.as_str().strip_prefix(PREFIX) {
             let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            let value = (name == DECISION).then(|| serde_json::from_str(&text).ok()).flatten();
-            told.insert(name.to_owned(), value.unwrap_or_else(|| text.into()));
+            if name == DECISION {
+                let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| text.into());
+                if let Value::Array(deciders) = told.entry(name).or_insert_with(|| json!([])) {
+                    deciders.push(value);
+                }
+            } else {
+                told.insert(name.to_owned(), text.into());
+            }
         }
     }
     told
@@ -111,15 +141,23 @@ fn explanation(answer: &Answer, took: Duration, told: &Map<String, Value>) -> St
     let bytes = answer.body.len();
     let mut text =
         format!("{}, {bytes} bytes in {:.1} ms\n", answer.status, took.as_secs_f64() * 1e3);
+    let document: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if let Some(message) = document["message"].as_str()
+        && answer.status >= StatusCode::BAD_REQUEST
+    {
+        text += &format!("{}\n", plain(message));
+    }
     if told.is_empty() {
-        text += "nothing is told of where it ran: the answer is not of a hopwise, or it does not \
-                 trust this caller; call from its host, or show the admin token\n";
+        text += "nothing is told of where it ran: the answer is not of a hopwise, no route has this \
+                 path and host, or it does not trust this caller; call from its host or show the \
+                 admin token, and write the path and --host that `routes` has\n";
     }
     let simple = told.iter().filter(|(name, _)| *name != DECISION);
     text +=
         &table(&simple.map(|(name, value)| vec![name.clone(), shown(value)]).collect::<Vec<_>>());
-    if let Some(decision) = told.get(DECISION) {
-        text += &format!("\n{DECISION}\n");
+    for decision in told.get(DECISION).and_then(Value::as_array).into_iter().flatten() {
+        let of = decision["node"].as_str().map(|node| format!(" of {}", plain(node)));
+        text += &format!("\n{DECISION}{}\n", of.unwrap_or_default());
         text += &outline(decision, 1);
     }
     text
@@ -183,9 +221,32 @@ mod tests {
         fields_that_are_no_json_are_told_as_they_are();
     }
 
+    #[test]
+    fn all_who_decide_are_told_the_first_first() {
+        let mut fields = HeaderMap::new();
+        for decision in [r#"{"node":"a","target":"b"}"#, r#"{"node":"b","why":"ordered"}"#] {
+            fields.append("hopwise-decision", HeaderValue::from_static(decision));
+        }
+        let told = told(&fields);
+        assert_eq!(told[DECISION].as_array().map(Vec::len), Some(2));
+        let body = Bytes::from_static(br#"{"error":"full","message":"the queue is full"}"#);
+        let answer = Answer { status: StatusCode::SERVICE_UNAVAILABLE, fields, body };
+        let text = explanation(&answer, Duration::ZERO, &told);
+        let expected = "the queue is full\n\ndecision of a\n  node: a\n  target: b\n\n\
+                        decision of b\n  node: b\n  why: ordered\n";
+        assert!(text.ends_with(expected), "{text}");
+    }
+
+    #[test]
+    fn a_path_is_called_as_it_is() {
+        assert_eq!(target("echo").unwrap(), "/function/echo");
+        assert_eq!(target("/v1/echo/run?a=1").unwrap(), "/v1/echo/run?a=1");
+        assert!(target("").is_err());
+    }
+
     fn fields_that_are_no_json_are_told_as_they_are() {
         let mut fields = HeaderMap::new();
         fields.insert("hopwise-decision", HeaderValue::from_static("picked"));
-        assert_eq!(told(&fields)[DECISION], "picked");
+        assert_eq!(told(&fields)[DECISION], json!(["picked"]));
     }
 }

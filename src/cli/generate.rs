@@ -34,9 +34,9 @@ impl Version {
         let (version, os, architecture) =
             (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
         if self.json {
-            print_json(&json!({ "version": version, "os": os, "architecture": architecture }));
+            print_json(&json!({ "version": version, "os": os, "architecture": architecture }))?;
         } else {
-            print(&format!("hopwise {version} ({os}, {architecture})\n"));
+            print(&format!("hopwise {version} ({os}, {architecture})\n"))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -46,7 +46,7 @@ impl Completions {
     pub(super) fn run(self, command: &mut clap::Command) -> anyhow::Result<ExitCode> {
         let mut text = Vec::new();
         clap_complete::generate(self.shell, command, "hopwise", &mut text);
-        print(&String::from_utf8_lossy(&text));
+        print(&String::from_utf8_lossy(&text))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -60,7 +60,7 @@ impl Man {
             None => {
                 let mut text = Vec::new();
                 clap_mangen::Man::new(command).render(&mut text)?;
-                print(&String::from_utf8_lossy(&text));
+                print(&String::from_utf8_lossy(&text))?;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -84,8 +84,8 @@ impl Replay {
         }
         let decisions = replayed.decisions;
         match &replayed.difference {
-            Some(difference) => print(&format!("{decisions} decisions, then {difference}\n")),
-            None => print(&format!("{decisions} decisions, none differs\n")),
+            Some(difference) => print(&format!("{decisions} decisions, then {difference}\n"))?,
+            None => print(&format!("{decisions} decisions, none differs\n"))?,
         }
         Ok(if replayed.difference.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

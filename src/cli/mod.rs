@@ -13,7 +13,8 @@ mod top;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde_json::json;
 
 use client::Failed;
 
@@ -25,6 +26,9 @@ Exit codes:
   2  bad usage
   3  nobody answers there
   4  not allowed: no or another admin token
+
+With --json an error is told on standard output, as a line {\"error\": TEXT, \"exit_code\": N} or in the
+document itself; bad usage is told on standard error.
 
 What is given on the command line counts before the environment, and that before defaults.
 NO_COLOR turns colours off; RUST_LOG says what is logged.";
@@ -77,7 +81,34 @@ enum Command {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let ended = match Arguments::parse().command {
+    let matches = Arguments::command().get_matches();
+    let arguments = Arguments::from_arg_matches(&matches)
+        .unwrap_or_else(|error| error.format(&mut Arguments::command()).exit());
+    run(arguments.command).unwrap_or_else(|error| tell(&error, wants_json(&matches)))
+}
+
+/// Whether what was asked for is JSON.
+fn wants_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, matches)) => wants_json(matches),
+        None => matches!(matches.try_get_one::<bool>("json"), Ok(Some(true))),
+    }
+}
+
+/// Tells why there is no more to print.
+fn tell(error: &anyhow::Error, json: bool) -> ExitCode {
+    let code = error.downcast_ref().map_or(1, Failed::exit_code);
+    let message = format!("{error:#}");
+    let line = json!({ "error": message, "exit_code": code });
+    // Where nothing can be written there, that is told where it can.
+    if !json || output::print(&format!("{line}\n")).is_err() {
+        eprintln!("hopwise: {message}");
+    }
+    ExitCode::from(code)
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Config(config) => config.run(),
@@ -95,11 +126,7 @@ pub fn main() -> ExitCode {
         Command::Version(version) => version.run(),
         Command::Completions(completions) => completions.run(&mut Arguments::command()),
         Command::Man(man) => man.run(Arguments::command()),
-    };
-    ended.unwrap_or_else(|error| {
-        eprintln!("hopwise: {error:#}");
-        ExitCode::from(error.downcast_ref().map_or(1, Failed::exit_code))
-    })
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! `run` and `check`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde_json::json;
 
 use super::output::{print, print_json};
@@ -11,6 +13,14 @@ use crate::app::serve::{Options, serve};
 use crate::config::{self, Snapshot};
 use crate::logging;
 use crate::problem::Problem;
+
+/// The configuration where none is named.
+const DEFAULT: &str = "/etc/hopwise/hopwise.yaml";
+
+/// The configuration that is named; a variable that is set to nothing is not set.
+fn file(named: OsString) -> PathBuf {
+    if named.is_empty() { DEFAULT.into() } else { named.into() }
+}
 
 /// Which configuration, for which node.
 #[derive(Debug, clap::Args)]
@@ -20,7 +30,8 @@ pub(super) struct Source {
         long,
         value_name = "FILE",
         env = "HOPWISE_CONFIG",
-        default_value = "/etc/hopwise/hopwise.yaml"
+        default_value = DEFAULT,
+        value_parser = OsStringValueParser::new().map(file)
     )]
     config: PathBuf,
     /// For this node of the topology, in place of `node.id`.
@@ -60,6 +71,18 @@ impl Source {
         })
     }
 
+    /// The problem that `error` in reading it is.
+    fn unreadable(&self, error: &anyhow::Error) -> Problem {
+        Problem {
+            key: "--config".to_owned(),
+            value: self.config.display().to_string(),
+            fault: format!("cannot be read: {}", error.root_cause()),
+            remedy: "name another file, or write one: hopwise config default".to_owned(),
+            line: None,
+            column: None,
+        }
+    }
+
     /// The node asked for; a variable that is set to nothing is not set.
     fn node(&self) -> Option<&str> {
         self.node.as_deref().filter(|node| !node.is_empty())
@@ -97,10 +120,12 @@ impl Run {
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let checked = self.source.snapshot()?;
         if self.json {
-            return Ok(print_problems(&checked));
+            let checked = self.source.snapshot();
+            let unreadable = |error| Err(vec![self.source.unreadable(&error)]);
+            return print_problems(&checked.unwrap_or_else(unreadable));
         }
+        let checked = self.source.snapshot()?;
         let path = self.source.config.display();
         let snapshot = match checked {
             Ok(snapshot) => snapshot,
@@ -109,7 +134,7 @@ impl Check {
         for warning in snapshot.warnings() {
             eprintln!("{path}: warning: {warning}");
         }
-        print(&format!("{}\n", summary(&self.source.config, &snapshot)));
+        print(&format!("{}\n", summary(&self.source.config, &snapshot)))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -127,7 +152,7 @@ fn summary(path: &Path, snapshot: &Snapshot) -> String {
     )
 }
 
-fn print_problems(checked: &Result<Snapshot, Vec<Problem>>) -> ExitCode {
+pub(super) fn print_problems(checked: &Result<Snapshot, Vec<Problem>>) -> anyhow::Result<ExitCode> {
     let row = |Problem { key, value, fault, remedy, line, column }: &Problem| {
         json!({
             "line": line, "column": column, "key": key, "value": value, "fault": fault,
@@ -139,8 +164,8 @@ fn print_problems(checked: &Result<Snapshot, Vec<Problem>>) -> ExitCode {
         Ok(snapshot) => (Vec::new(), rows(&snapshot.warnings())),
         Err(problems) => (rows(problems), Vec::new()),
     };
-    print_json(&json!({ "good": checked.is_ok(), "problems": problems, "warnings": warnings }));
-    if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    print_json(&json!({ "good": checked.is_ok(), "problems": problems, "warnings": warnings }))?;
+    Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A seed nobody can foresee.

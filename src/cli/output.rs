@@ -2,24 +2,23 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
+use anyhow::Context;
 use serde_json::Value;
 
-/// Prints `text`. Output nobody reads any more, as before `| head`, is no reason to fail; a disk that is
-/// full is, and ends the process: whoever reads the file would take a part for the whole.
-pub(super) fn print(text: &str) {
+/// Prints `text`. Output nobody reads any more, as before `| head`, is no reason to fail.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            eprintln!("error: cannot write to standard output: {error}");
-            std::process::exit(1);
-        }
-        _ => {}
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context(
+            "cannot write to standard output; free space where it goes, or write elsewhere",
+        ),
+        _ => Ok(()),
     }
 }
 
 /// Prints `value` as indented JSON.
-pub(super) fn print_json(value: &Value) {
-    print(&format!("{value:#}\n"));
+pub(super) fn print_json(value: &Value) -> anyhow::Result<()> {
+    print(&format!("{value:#}\n"))
 }
 
 /// Whether standard output may be coloured.

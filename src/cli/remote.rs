@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{Admin, Client, wait_for};
+use super::client::{Admin, Client, Failed, wait_for};
 use super::output::{bold, coloured, milliseconds, print, print_json, shown, table};
+use crate::scheduling::policy;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Reload {
@@ -17,7 +19,8 @@ pub(super) struct Reload {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Mode {
-    /// centralized, federated, decentralized or dynamic; without it, the mode is shown.
+    /// The mode to change to; without it, the mode is shown.
+    #[arg(value_parser = PossibleValuesParser::new(policy::Mode::ALL.map(|mode| mode.as_str())))]
     mode: Option<String>,
     #[command(flatten)]
     common: Common,
@@ -26,16 +29,16 @@ pub(super) struct Mode {
 #[derive(Debug, clap::Args)]
 pub(super) struct Thresholds {
     /// Decentralized starts to give way to federated.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = number)]
     soft_d2f: Option<f64>,
     /// And has given way.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = number)]
     hard_d2f: Option<f64>,
     /// Federated starts to give way to centralized.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = number)]
     soft_f2c: Option<f64>,
     /// And has given way.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = number)]
     hard_f2c: Option<f64>,
     #[command(flatten)]
     common: Common,
@@ -94,16 +97,12 @@ impl Common {
     ) -> anyhow::Result<ExitCode> {
         let client = self.admin.client()?;
         let document = wait_for(client.json(method, target, body))?;
-        self.print(&document, text);
+        self.print(&document, text)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn print(&self, document: &Value, text: impl FnOnce(&Value) -> String) {
-        if self.json {
-            print_json(document);
-        } else {
-            print(&text(document));
-        }
+    fn print(&self, document: &Value, text: impl FnOnce(&Value) -> String) -> anyhow::Result<()> {
+        if self.json { print_json(document) } else { print(&text(document)) }
     }
 }
 
@@ -120,7 +119,20 @@ impl Mode {
             return self.common.ask(Method::GET, "/configuration", "", text);
         };
         let body = json!({ "architecture": mode }).to_string();
-        self.common.ask(Method::POST, "/reload", &body, reloaded)
+        let client = self.common.admin.client()?;
+        let mut document = wait_for(client.json(Method::POST, "/reload", &body))?;
+        // As the mode is called when it is asked for.
+        let architecture = document["architecture"].clone();
+        add(&mut document, "mode", architecture);
+        self.common.print(&document, reloaded)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Adds `key` to what was answered, which whoever is no hopwise may have made no object.
+fn add(document: &mut Value, key: &str, value: Value) {
+    if let Some(document) = document.as_object_mut() {
+        document.insert(key.to_owned(), value);
     }
 }
 
@@ -140,6 +152,12 @@ fn reloaded(document: &Value) -> String {
     text
 }
 
+/// A number that JSON can say, which the sidecar then judges.
+fn number(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| "write a number, as 1.5".to_owned())
+}
+
 impl Thresholds {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let asked = [
@@ -152,17 +170,28 @@ impl Thresholds {
             .into_iter()
             .filter_map(|(name, number)| Some((name.to_owned(), number?.into())))
             .collect();
+        let (method, target, body) = if patch.is_empty() {
+            (Method::GET, "/configuration", String::new())
+        } else {
+            (Method::POST, "/update_threshold", Value::Object(patch).to_string())
+        };
+        let client = self.common.admin.client()?;
+        let mut document = wait_for(client.json(method, target, &body))?;
+        // Only a remark depends on it, so that it may fail.
+        let dump = wait_for(client.json(Method::GET, "/config_dump", "")).unwrap_or_default();
+        add(&mut document, "rule", dump["configuration"]["dynamic"]["rule"].clone());
         let text = |document: &Value| {
             let thresholds = document["thresholds"].as_object().cloned().unwrap_or_default();
             let rows: Vec<_> =
                 thresholds.iter().map(|(name, value)| vec![name.clone(), shown(value)]).collect();
-            table(&rows)
+            let remark = match document["rule"].as_str() {
+                Some("adaptive") => "they have no effect under dynamic.rule: adaptive\n",
+                _ => "",
+            };
+            table(&rows) + remark
         };
-        if patch.is_empty() {
-            return self.common.ask(Method::GET, "/configuration", "", text);
-        }
-        let body = Value::Object(patch).to_string();
-        self.common.ask(Method::POST, "/update_threshold", &body, text)
+        self.common.print(&document, text)?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -170,7 +199,7 @@ impl Status {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.common.admin.client()?;
         let status = wait_for(status(&client))?;
-        self.common.print(&status, |status| screen(status, coloured()));
+        self.common.print(&status, |status| screen(status, coloured()))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -243,8 +272,9 @@ impl Drain {
             return self.common.ask(Method::POST, "/drain_listeners", "", health);
         };
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if !node.chars().all(allowed) {
-            anyhow::bail!("{node:?} is no name of a node; hopwise status lists those there are");
+        if node.is_empty() || !node.chars().all(allowed) {
+            let remedy = "hopwise status lists those there are";
+            return Err(Failed::Usage(format!("{node:?} is no name of a node; {remedy}")).into());
         }
         let what = if self.undo { "undrain" } else { "drain" };
         self.common.ask(Method::POST, &format!("/nodes/{node}/{what}"), "", |document| {
@@ -275,9 +305,14 @@ impl Health {
         let answer = wait_for(client.call(Method::GET, "/ready", Default::default()))?;
         if !answer.status.is_success() {
             let document = serde_json::from_slice(&answer.body).unwrap_or_default();
-            return Err(client.refused(answer.status, &document).into());
+            let refused = client.refused(answer.status, &document);
+            if !self.common.json {
+                return Err(refused.into());
+            }
+            print_json(&json!({ "ready": false, "message": refused.to_string() }))?;
+            return Ok(ExitCode::from(refused.exit_code()));
         }
-        self.common.print(&json!({ "ready": true }), |_| "ready\n".to_owned());
+        self.common.print(&json!({ "ready": true }), |_| "ready\n".to_owned())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::client::{Failed, Fault};
+
 const SCHEME: &str = "https://";
 
 /// Whose certificates count, and which is shown.
@@ -45,7 +47,18 @@ impl std::fmt::Debug for Secure {
 
 impl Files {
     /// `HOST:PORT` of `address`, and how to speak TLS where that says https.
-    pub(super) fn at(&self, address: &str) -> anyhow::Result<(String, Option<Secure>)> {
+    pub(super) fn at(
+        &self,
+        address: &str,
+        option: &str,
+    ) -> anyhow::Result<(String, Option<Secure>)> {
+        let bare = address.trim_start_matches("http://").trim_start_matches(SCHEME);
+        if !is_host_and_port(bare.trim_end_matches('/')) {
+            let remedy = "write one, as 127.0.0.1:31114 or https://node.example:31114";
+            return Err(
+                Failed::Usage(format!("{option}: {address:?} is no HOST:PORT; {remedy}")).into()
+            );
+        }
         let plain = address.trim_start_matches("http://").trim_end_matches('/');
         let Some(secure) = plain.strip_prefix(SCHEME) else {
             // Whoever says whose certificates count does not mean to show a token to anybody.
@@ -94,9 +107,50 @@ impl Files {
 }
 
 impl Secure {
-    pub(super) async fn connect(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+    pub(super) async fn connect(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fault> {
         let connected = self.connector.connect(self.name.clone(), stream).await;
-        connected.map_err(|error| format!("no TLS with it: {error}"))
+        connected.map_err(|error| {
+            fault(&error).unwrap_or_else(|| Fault::Insecure(format!("no TLS with it: {error}")))
+        })
+    }
+}
+
+/// `HOST:PORT`, where neither is empty.
+fn is_host_and_port(address: &str) -> bool {
+    let parts = address.rsplit_once(':');
+    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+/// What `error` says of TLS, if that is its cause. In TLS 1.3 a server turns a certificate down, or
+/// none, only after the handshake has ended here.
+pub(super) fn fault(error: &(dyn std::error::Error + 'static)) -> Option<Fault> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let of_tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(error) = of_tls.or_else(|| error.downcast_ref()) {
+            return Some(fault_of(error));
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn fault_of(error: &rustls::Error) -> Fault {
+    use rustls::CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
+    use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage};
+    match error {
+        AlertReceived(_) => Fault::TurnedDown(error.to_string()),
+        InvalidMessage(_) => {
+            Fault::Insecure("it does not speak TLS; leave out https:// and the files".to_owned())
+        }
+        InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
+            Fault::Insecure(format!("{error}; give the name it has by --server-name"))
+        }
+        InvalidCertificate(UnknownIssuer) => {
+            Fault::Insecure(format!("{error}; name the file of its CA by --ca-file"))
+        }
+        _ => Fault::Insecure(format!("no TLS with it: {error}")),
     }
 }
 

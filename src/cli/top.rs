@@ -37,11 +37,11 @@ impl Top {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let draws = std::io::stdout().is_terminal() && !self.json;
         if draws {
-            print(ENTER);
+            print(ENTER)?;
         }
         let ended = wait_for(self.look(draws));
         if draws {
-            print(LEAVE);
+            print(LEAVE)?;
         }
         ended.map(|()| ExitCode::SUCCESS)
     }
@@ -53,10 +53,10 @@ impl Top {
         for _ in 0..self.looks.unwrap_or(u64::MAX) {
             let status = status(&client).await?;
             if self.json {
-                print(&format!("{status}\n"));
+                print(&format!("{status}\n"))?;
             } else {
                 let text = screen(&status, coloured());
-                print(&if draws { drawn(&text) } else { format!("{text}\n") });
+                print(&if draws { drawn(&text) } else { format!("{text}\n") })?;
             }
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(self.interval)) => {}

@@ -362,6 +362,13 @@ def test_the_command_line_speaks_tls(
     ]:
         given = {name: value for name, value in {**files, **changes}.items() if value}
         assert said in hopwise("mode", "--admin", admin, code=None, **given)
+    for names, said, code in [
+        (("CERTIFICATE_FILE", "KEY_FILE"), "--certificate-file and --key-file", 4),
+        (("SERVER_NAME",), "give the name it has by --server-name", 3),
+    ]:
+        given = {name: file for name, file in files.items() if name[len("HOPWISE_") :] not in names}
+        told = hopwise("mode", "--admin", admin, code=code, **given)
+        assert said in told and "nobody" not in told
     # A token would be shown to whoever answers.
     plain = admin.removeprefix("https://")
     assert f"write {admin}" in hopwise("mode", "--admin", plain, code=None, **files)
