@@ -269,24 +269,20 @@ impl Snapshot {
 
     /// Leaves what cannot change before the next start as it is in `current`, and notes it.
     fn keep_what_is_read_at_start(&mut self, current: &Self) {
-        let kept = Self {
-            listen: current.listen,
-            handover: current.handover.clone(),
-            workers: current.workers,
-            cores: current.cores,
-            interception: current.interception,
-            ..self.clone()
-        };
         let differing = [
-            ("listen", self.listen != kept.listen),
-            ("handover", self.handover != kept.handover),
-            ("workers", self.workers != kept.workers),
-            ("cores", self.cores != kept.cores),
-            ("interception", self.interception != kept.interception),
+            ("listen", self.listen != current.listen),
+            ("handover", self.handover != current.handover),
+            ("workers", self.workers != current.workers),
+            ("cores", self.cores != current.cores),
+            ("interception", self.interception != current.interception),
         ];
         let differing = differing.into_iter().filter(|(_, differs)| *differs);
-        let restart_needed = differing.map(|(key, _)| key).collect();
-        *self = Self { restart_needed, ..kept };
+        self.restart_needed = differing.map(|(key, _)| key).collect();
+        self.listen = current.listen;
+        self.handover.clone_from(&current.handover);
+        self.workers = current.workers;
+        self.cores = current.cores;
+        self.interception = current.interception;
     }
 }
 
