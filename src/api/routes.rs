@@ -7,7 +7,7 @@ use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
 use http::{Method, Request, StatusCode};
 
-use crate::proxy::admit::{Admitted, Caller};
+use crate::proxy::admit::{Admitted, Caller, is_loopback};
 use crate::proxy::answer::Refused;
 use crate::proxy::client::Port;
 
@@ -58,15 +58,15 @@ fn is_own_page<B>(request: &Request<B>, caller: &Caller) -> bool {
     let (Some(host), Some((_, origin))) = (host, origin) else { return false };
     let Ok(authority) = origin.parse::<Authority>() else { return false };
     let is_ours = is_address_or_local(bare(authority.host()));
-    let is_near = caller.client.address.ip().to_canonical().is_loopback();
+    let is_near = is_loopback(caller.client.address.ip());
     caller.client.port == Port::Admin && origin == host && (is_ours || !is_near)
 }
 
-/// Whether a caller on this host, who is known by nothing else, uses a name that somebody else may have given
-/// this host: a browser here that was told so would pass on all it may read.
+/// Whether a caller on this host, who is known by nothing else, uses a name that somebody else may
+/// have given this host: a browser here that was told so would pass on all it may read.
 fn is_misled(admitted: &Admitted) -> bool {
     let Admitted { request, snapshot, caller, .. } = admitted;
-    let is_near = caller.client.address.ip().to_canonical().is_loopback();
+    let is_near = is_loopback(caller.client.address.ip());
     // With TLS the browser has seen to it that the name is this node's.
     if !is_near || caller.is_operator || caller.client.scheme() == "https" {
         return false;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::metrics::{CLIENT_GONE, Exemplar, Invoked};
 use crate::scheduling::route::Ticket;
@@ -35,9 +35,8 @@ impl<'a> Timing<'a> {
     ) -> Self {
         if let Some(invoked) = &mut *invoked.borrow_mut()
             && invoked.wants_exemplar()
-            && let Some(trace_id) =
-                headers.get(TRACEPARENT).and_then(|value| trace_id(value.as_bytes()))
-            && headers.get(TRACEPARENT).is_some_and(|value| is_sampled(value.as_bytes()))
+            && let Some(traceparent) = headers.get(TRACEPARENT).map(HeaderValue::as_bytes)
+            && let Some(trace_id) = trace_id(traceparent).filter(|_| is_sampled(traceparent))
         {
             invoked.exemplify(Exemplar::new("trace_id", trace_id));
         }
