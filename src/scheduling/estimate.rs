@@ -158,6 +158,17 @@ impl NodeEstimate {
         f64::from(self.outstanding + self.placing).max(reported)
     }
 
+    /// Of the invocations it has from us those that are still there when one more arrives, if each
+    /// takes `takes_s` alone, and `way_s` there and back.
+    pub(super) fn still_there(&self, takes_s: f64, way_s: f64, others: f64, now: Time) -> f64 {
+        let ours = f64::from(self.outstanding);
+        if self.outstanding == 0 || way_s <= 0.0 {
+            return ours;
+        }
+        let stretch = ((ours + others) / f64::from(self.load.cores())).max(1.0);
+        self.history.sent.still_there(self.outstanding, takes_s * stretch, way_s, now)
+    }
+
     /// What one more invocation there would cost: the peak response time for each that it has.
     pub(super) fn peak_cost(&self) -> f64 {
         let queued = f64::from(self.outstanding + self.placing + 1);

@@ -21,6 +21,8 @@ pub struct LoadReport {
 
 /// Invocations sent to a node whose time of departure is remembered.
 const STARTS: usize = 8;
+/// An answer is overdue when its invocation should have been done by this many times what it takes.
+const OVERDUE: f64 = 1.2;
 /// Over how many seconds the usual number of others' invocations at a node is averaged: some
 /// lifetimes of an invocation, so that it is a level, and few enough to follow a change of load.
 const LEVEL_LIFE_S: f64 = 3.0;
@@ -44,6 +46,26 @@ impl Sent {
     pub(super) fn record(&mut self, now: Time) {
         self.starts[self.next] = now;
         self.next = (self.next + 1) % STARTS;
+    }
+
+    /// Of `outstanding` invocations those that are there when one more arrives, each of which takes
+    /// `takes_s`, and `way_s` there and back. Whoever was sent longer ago than it takes is done, and
+    /// its answer on the way; unless it is overdue, too: then it is one that takes longer.
+    pub(super) fn still_there(&self, outstanding: u32, takes_s: f64, way_s: f64, now: Time) -> f64 {
+        let ours = f64::from(outstanding);
+        let younger = |age_s: f64| {
+            let is =
+                |start: &&Time| **start > Time::ZERO && now.since(**start).as_secs_f64() < age_s;
+            self.starts.iter().filter(is).count()
+        };
+        let running = younger(takes_s);
+        if running == STARTS {
+            // Those before are forgotten; taken together, they are there for this share of the time.
+            return ours * takes_s / (takes_s + way_s);
+        }
+        let due = younger(takes_s * OVERDUE + way_s);
+        let overdue = ours - (due as f64).min(ours);
+        ours.min(running as f64 + overdue)
     }
 
     /// How many were sent too late for the node to know of them at `at`, `transit` away.
@@ -82,7 +104,7 @@ pub(super) struct Load {
 }
 
 /// Invocations believed to be at a node.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Occupancy {
     pub(super) mean: f64,
     pub(super) variance: f64,
@@ -130,19 +152,17 @@ impl Load {
         self.paced_at = paced_at;
     }
 
-    /// Invocations believed to be there: our own, and those of others as it last said, drifting to
-    /// their usual number as fast as invocations there come and go. The older the word, the wider
-    /// the spread around it.
-    pub(super) fn occupancy(&self, outstanding: u32, service_s: f64, now: Time) -> Occupancy {
-        let ours = f64::from(outstanding);
-        let Some(said) = self.said else { return Occupancy { mean: ours, variance: 0.0 } };
+    /// Others' invocations believed to be there: as it last said, drifting to their usual number as
+    /// fast as invocations there come and go. The older the word, the wider the spread around it.
+    pub(super) fn others(&self, service_s: f64, now: Time) -> Occupancy {
+        let Some(said) = self.said else { return Occupancy::default() };
         let age_s = now.since(self.reported_at).as_secs_f64();
         let share = f64::from(said.in_flight) / f64::from(said.cores);
         let stay_s = (service_s * share.max(1.0)).max(1e-3);
         let stays = age_s / stay_s;
         let kept = if stays < STAYS_MAX { (-stays).exp() } else { 0.0 };
         Occupancy {
-            mean: ours + self.level + (self.others - self.level) * kept,
+            mean: self.level + (self.others - self.level) * kept,
             variance: DISPERSION * self.level.max(LEVEL_MIN) * (1.0 - kept * kept),
         }
     }
@@ -182,10 +202,34 @@ mod tests {
         let mut sent = Sent::default();
         sent.record(at(1.0));
         sent.record(at(2.0));
-        assert_eq!(load.occupancy(2, 0.2, at(2.0)).mean, 2.0);
+        assert_eq!(load.others(0.2, at(2.0)).mean, 0.0);
         // It said three at 2.005, when the second of ours had not arrived: two are others'.
         load.take_in(saying(3), 2, &sent, TRANSIT, at(2.005));
-        assert_eq!(load.occupancy(2, 0.2, at(2.005)), Occupancy { mean: 4.0, variance: 0.0 });
+        assert_eq!(load.others(0.2, at(2.005)), Occupancy { mean: 2.0, variance: 0.0 });
+    }
+
+    #[test]
+    fn those_that_are_done_and_not_back_are_not_there() {
+        let mut sent = Sent::default();
+        for start in [1.0, 1.1, 1.2] {
+            sent.record(at(start));
+        }
+        // Each takes 0.2 s and the way 0.12 s: the first is answered by 1.32.
+        for (now, outstanding, there) in [
+            (1.19, 3, 3.0), // the first still runs
+            (1.25, 3, 2.0), // it is on its way back
+            (1.31, 3, 1.0), // the second, too
+            (1.31, 1, 1.0), // or both are back already
+            (1.45, 3, 1.0), // the first should be back: it takes longer
+            (2.00, 3, 3.0), // all should be
+        ] {
+            let actual = sent.still_there(outstanding, 0.2, 0.12, at(now));
+            assert_eq!(actual, there, "{outstanding} at {now}");
+        }
+        for _ in 0..STARTS {
+            sent.record(at(2.0));
+        }
+        assert!((sent.still_there(16, 0.3, 0.1, at(2.1)) - 12.0).abs() < 1e-9, "three in four");
     }
 
     #[test]
@@ -195,9 +239,9 @@ mod tests {
             load.take_in(saying(4), 0, &Sent::default(), TRANSIT, at(f64::from(second)));
         }
         load.take_in(saying(0), 0, &Sent::default(), TRANSIT, at(59.1));
-        let fresh = load.occupancy(0, 0.2, at(59.1));
-        let later = load.occupancy(0, 0.2, at(59.3));
-        let old = load.occupancy(0, 0.2, at(65.0));
+        let fresh = load.others(0.2, at(59.1));
+        let later = load.others(0.2, at(59.3));
+        let old = load.others(0.2, at(65.0));
         assert!(fresh.mean == 0.0 && fresh.variance == 0.0, "{fresh:?}");
         assert!((2.0..3.0).contains(&later.mean) && later.variance > 1.0, "{later:?}");
         assert!((3.5..4.0).contains(&old.mean) && old.variance > later.variance, "{old:?}");
@@ -208,7 +252,7 @@ mod tests {
         let mut load = Load::default();
         load.take_in(saying(5), 0, &Sent::default(), TRANSIT, at(2.0));
         load.take_in(saying(0), 0, &Sent::default(), TRANSIT, at(1.0));
-        assert_eq!(load.occupancy(0, 0.2, at(2.0)).mean, 5.0);
+        assert_eq!(load.others(0.2, at(2.0)).mean, 5.0);
     }
 
     #[test]

@@ -12,10 +12,12 @@ pub(super) const SERVICE_UNSEEN_S: f64 = 0.1;
 /// A bad answer is not a fast one: the share of good ones divides what is predicted, down to this.
 const SUCCESS_MIN: f64 = 0.01;
 
-/// Weight of the time for which an invocation holds up those that share its cores. Selfish choices
-/// fill the near nodes until a free core far away is no slower, and everyone at them pays for it; a
-/// weight of 1 sends too much away (`bench/results/scheduling-trials.md`).
-const CROWDING_WEIGHT: f64 = 0.35;
+/// Weights of the time for which an invocation holds up those that share its cores: our own, which
+/// are known, and others', of whom is known less; what may be there of them is in the stretch
+/// already. Selfish choices fill the near nodes until a free core far away is no slower, and
+/// everyone at them pays for it (`bench/results/scheduling-trials.md`).
+const CROWDING_OWN: f64 = 1.0;
+const CROWDING_OTHERS: f64 = 0.35;
 
 /// What a decider goes by for one invocation.
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +34,9 @@ pub(super) struct Outlook {
 /// When a node would answer one more invocation, what that is made of, and the price of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Completion {
-    /// What nodes are compared by, in seconds: `total_s` and a share of the time for which those
-    /// already there would be held up, `0.35 * service_s * slowdown * (stretch - 1)`.
+    /// What nodes are compared by, in seconds: `total_s` and the time for which those already there
+    /// would be held up, `weight * service_s * slowdown * (stretch - 1)`. The weight is 1 of those
+    /// that this node sent there, and 0.35 of others.
     pub price_s: f64,
     /// Seconds until the answer: `(network_s + cold_start_s + service_s * slowdown * stretch) / success`.
     pub total_s: f64,
@@ -77,15 +80,21 @@ impl Outlook {
         }
         let outstanding = estimate.outstanding;
         let slowdown = estimate.load.slowdown(outstanding, self.slow_life_s, self.now);
-        let there = if local {
-            Occupancy { mean: f64::from(outstanding), variance: 0.0 }
+        let takes_s = alone_s * slowdown;
+        let (ours, others) = if local {
+            (f64::from(outstanding), Occupancy::default())
         } else {
-            estimate.load.occupancy(outstanding, self.service_s, self.now)
+            let others = estimate.load.others(self.service_s, self.now);
+            (estimate.still_there(takes_s, network_s, others.mean, self.now), others)
         };
+        let there = Occupancy { mean: ours + others.mean, ..others };
         let stretch = stretch(there, estimate.load.cores());
-        let total_s = (way_s + alone_s * slowdown * stretch) / success;
+        let total_s = (way_s + takes_s * stretch) / success;
+        // Of ours, those on their way are held up as well, or were.
+        let crowding = CROWDING_OWN * f64::from(outstanding) + CROWDING_OTHERS * others.mean;
+        let held_up_s = takes_s * (stretch - 1.0) * crowding / there.mean.max(1e-9);
         Ok(Completion {
-            price_s: total_s + CROWDING_WEIGHT * alone_s * slowdown * (stretch - 1.0),
+            price_s: total_s + held_up_s,
             total_s,
             network_s,
             cold_start_s,
@@ -121,6 +130,7 @@ const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
 mod tests {
     use super::*;
     use crate::scheduling::estimate::LoadReport;
+    use crate::scheduling::route::Stage;
 
     #[test]
     fn what_is_certain_is_the_formula() {
@@ -137,17 +147,23 @@ mod tests {
         let outlook = Outlook {
             service_s: 0.1,
             slow_life_s: 1.0,
-            now: Time::ZERO,
+            now: Time::from_secs_f64(1.0),
             warmth: Warmth::default(),
         };
         let slot = Slot { index: 0, since: 0 };
-        // Of two cores: five others and this one stretch it to 3 x 0.1 s, and 0.35 x 2 x 0.1 s on top.
-        for (outstanding, total_s, price_s) in [(1, 0.1, 0.1), (5, 0.3, 0.37)] {
+        // Of two cores: five and this one stretch it to 3 x 0.1 s, and hold each other up by 2 x 0.1 s;
+        // of five of which four are others' 0.48 of that counts.
+        for (ours, others, total_s, price_s) in
+            [(1, 0, 0.1, 0.1), (5, 0, 0.3, 0.5), (0, 5, 0.3, 0.37), (1, 4, 0.3, 0.396)]
+        {
             let mut estimate = NodeEstimate::new();
-            estimate.outstanding = outstanding;
-            let report = LoadReport { cores: 2, ..LoadReport::default() };
-            estimate.load.take_in_own(report, Time::ZERO, Time::ZERO);
-            let found = outlook.completion(slot, &estimate, true, f64::INFINITY).unwrap();
+            let now = outlook.now;
+            for _ in 0..ours {
+                estimate.mark_sent(Stage::Execute, now);
+            }
+            let report = LoadReport { in_flight: ours + others, cores: 2, ..LoadReport::default() };
+            estimate.take_in(report, now);
+            let found = outlook.completion(slot, &estimate, false, f64::INFINITY).unwrap();
             assert!((found.total_s - total_s).abs() < 1e-9, "{found:?}");
             assert!((found.price_s - price_s).abs() < 1e-9, "{found:?}");
         }
