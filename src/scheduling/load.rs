@@ -20,7 +20,7 @@ pub struct LoadReport {
 }
 
 /// Invocations sent to a node whose time of departure is remembered.
-const STARTS: usize = 8;
+const STARTS: usize = 16;
 /// An answer is overdue when its invocation should have been done by this many times what it takes.
 const OVERDUE: f64 = 1.2;
 /// Over how many seconds the usual number of others' invocations at a node is averaged: some
@@ -48,24 +48,29 @@ impl Sent {
         self.next = (self.next + 1) % STARTS;
     }
 
-    /// Of `outstanding` invocations those that are there when one more arrives, each of which takes
-    /// `takes_s`, and `way_s` there and back. Whoever was sent longer ago than it takes is done, and
-    /// its answer on the way; unless it is overdue, too: then it is one that takes longer.
+    /// Of `outstanding` invocations how many are in the way of one more, if each takes `takes_s`, and
+    /// `way_s` there and back. Whoever was sent longer ago than it takes is done, and its answer on
+    /// the way; unless it is overdue, too: then it is one that takes longer. Of the others who was
+    /// just sent counts for one and a half, and who is about to end for a half.
     pub(super) fn still_there(&self, outstanding: u32, takes_s: f64, way_s: f64, now: Time) -> f64 {
         let ours = f64::from(outstanding);
-        let younger = |age_s: f64| {
-            let is =
-                |start: &&Time| **start > Time::ZERO && now.since(**start).as_secs_f64() < age_s;
-            self.starts.iter().filter(is).count()
-        };
-        let running = younger(takes_s);
+        let (mut running, mut left, mut due) = (0, 0.0, 0);
+        for start in self.starts.iter().filter(|start| **start > Time::ZERO) {
+            let age_s = now.since(*start).as_secs_f64();
+            due += u32::from(age_s < takes_s * OVERDUE + way_s);
+            if age_s < takes_s {
+                running += 1;
+                left += 1.5 - age_s / takes_s;
+            }
+        }
         if running == STARTS {
             // Those before are forgotten; taken together, they are there for this share of the time.
             return ours * takes_s / (takes_s + way_s);
         }
-        let due = younger(takes_s * OVERDUE + way_s);
-        let overdue = ours - (due as f64).min(ours);
-        ours.min(running as f64 + overdue)
+        let overdue = f64::from(outstanding.saturating_sub(due));
+        // Some that were sent since may be back already.
+        let known = (ours - overdue).min(running as f64);
+        overdue + left * known / (running as f64).max(1.0)
     }
 
     /// How many were sent too late for the node to know of them at `at`, `transit` away.
@@ -216,20 +221,21 @@ mod tests {
         }
         // Each takes 0.2 s and the way 0.12 s: the first is answered by 1.32.
         for (now, outstanding, there) in [
-            (1.19, 3, 3.0), // the first still runs
-            (1.25, 3, 2.0), // it is on its way back
-            (1.31, 3, 1.0), // the second, too
-            (1.31, 1, 1.0), // or both are back already
-            (1.45, 3, 1.0), // the first should be back: it takes longer
-            (2.00, 3, 3.0), // all should be
+            (1.20, 3, 0.5 + 1.0 + 1.5), // about to end, half done, just sent
+            (1.25, 3, 0.75 + 1.25),     // the first is on its way back
+            (1.31, 3, 0.95),            // the second, too
+            (1.31, 1, 0.95),            // or both are back already
+            (1.45, 3, 1.0),             // the first should be back: it takes longer
+            (2.00, 3, 3.0),             // all should be
         ] {
-            let actual = sent.still_there(outstanding, 0.2, 0.12, at(now));
-            assert_eq!(actual, there, "{outstanding} at {now}");
+            let actual = sent.still_there(outstanding, 0.2000001, 0.12, at(now));
+            assert!((actual - there).abs() < 1e-4, "{outstanding} at {now}: {actual}");
         }
+        assert_eq!(Sent::default().still_there(2, 0.2, 0.12, at(9.0)), 2.0, "sent who knows when");
         for _ in 0..STARTS {
             sent.record(at(2.0));
         }
-        assert!((sent.still_there(16, 0.3, 0.1, at(2.1)) - 12.0).abs() < 1e-9, "three in four");
+        assert!((sent.still_there(20, 0.3, 0.1, at(2.1)) - 15.0).abs() < 1e-9, "three in four");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct Completion {
     pub slowdown: f64,
     /// By how much those that share its cores stretch it.
     pub stretch: f64,
-    /// Invocations believed to be there already.
+    /// Invocations believed to be there already, of ours those about to end for less than one.
     pub others: f64,
     /// Share of its answers that are good.
     pub success: f64,
