@@ -2,7 +2,7 @@
 
 use super::call::MachineId;
 use super::scenario::Demand;
-use super::world::World;
+use super::world::{World, nanos};
 
 /// The machine with the least expected completion, from the true delays, mean demands, speeds and
 /// numbers in flight, requests on their way included.
@@ -21,9 +21,10 @@ pub(super) fn target(world: &mut World<'_>, entry: MachineId, function: usize) -
         }
         let there = f64::from(member.coming) + member.processor.running() as f64;
         let share = ((there + 1.0) / f64::from(member.processor.cores())).max(1.0);
-        let cold = member.processor.would_wait(function, description.cold_start, now);
+        let wait = member.processor.would_wait(function, description.cold_start, now)
+            + nanos(description.wait_at(machine as usize));
         let failing = 1.0 / (1.0 - member.ails.failing).max(1e-3);
-        let takes = (way + cold) as f64 * 1e-9 + mean_s * share / member.processor.speed();
+        let takes = (way + wait) as f64 * 1e-9 + mean_s * share / member.processor.speed();
         if takes * failing < best.0 {
             best = (takes * failing, machine);
         }

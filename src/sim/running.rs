@@ -22,9 +22,10 @@ impl World<'_> {
             self.answer_from(id, node, Outcome::Failed);
             return self.leave_turn(standing, node);
         }
-        let cold_start = self.trial.cell.functions[function].cold_start;
+        let description = &self.trial.cell.functions[function];
+        let data = nanos(description.wait_at(node as usize));
         let member = self.fleet.member(node);
-        match member.processor.wait_for_start(function, cold_start, now) {
+        match data + member.processor.wait_for_start(function, description.cold_start, now) {
             0 => self.execute(id),
             wait => self.queue.push_after(wait, Event::Started(id)),
         }

@@ -103,12 +103,21 @@ pub struct Function {
     pub demand: Demand,
     /// What the first invocation after a while finds.
     pub cold_start: Option<ColdStart>,
+    /// How long it waits for data before it needs a core, by [`NodeIndex`]; nothing beyond the end.
+    pub waits: Vec<Duration>,
     /// Bytes of a request and of an answer.
     pub bytes: [u32; 2],
     /// Whether a second copy does no harm.
     pub idempotent: bool,
     /// How long its clients wait.
     pub deadline: Option<Duration>,
+}
+
+impl Function {
+    /// How long it waits for data at the node of this index.
+    pub fn wait_at(&self, node: usize) -> Duration {
+        self.waits.get(node).copied().unwrap_or_default()
+    }
 }
 
 /// The distribution of demand.

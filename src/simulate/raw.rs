@@ -1,6 +1,7 @@
 //! A scenario as written. Every mapping refuses keys it does not know; whether values make sense
 //! is asked later, where all problems can be told at once.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -109,6 +110,8 @@ pub(super) struct Function {
     pub(super) weight: f64,
     pub(super) demand: Demand,
     pub(super) cold_start: Option<ColdStart>,
+    #[serde(default)]
+    pub(super) waits_ms: BTreeMap<String, f64>,
     #[serde(default)]
     pub(super) request_bytes: u32,
     #[serde(default)]

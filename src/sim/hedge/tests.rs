@@ -34,6 +34,7 @@ fn scenario(fault: Option<FaultKind>, idempotent: bool) -> Scenario {
         weight: 1.0,
         demand: Demand::Lognormal(50 * MILLISECOND, 0.3),
         cold_start: None,
+        waits: Vec::new(),
         bytes: [1000, 1000],
         deadline: None,
         idempotent,

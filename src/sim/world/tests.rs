@@ -67,6 +67,7 @@ fn functions() -> Vec<Function> {
         weight: 2.0,
         demand: Demand::Lognormal(100 * MILLISECOND, 0.5),
         cold_start: None,
+        waits: Vec::new(),
         bytes: [1000, 1000],
         idempotent: true,
         deadline: None,

@@ -1,5 +1,6 @@
 //! Cells: functions, delays and faults under one name.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::fleet::Fleet;
@@ -7,6 +8,7 @@ use super::{Notes, faults};
 use crate::scheduling::FunctionName;
 use crate::sim::scenario::{Cell, ColdStart, Demand, Function, Network};
 use crate::simulate::raw;
+use crate::topology::NodeIndex;
 
 /// Samples tell functions apart by 16 bits.
 const FUNCTIONS_MAX: usize = 1 << 16;
@@ -25,7 +27,7 @@ pub(super) fn read(raw: &raw::Scenario, fleet: &Fleet, notes: &mut Notes) -> Vec
         notes.note("cells", "[]", "has no cell", "leave the key out for one without faults");
     }
     notes.distinct("cells", cells.iter().map(|cell| cell.name.as_str()));
-    let common = functions(&raw.functions, "functions", notes);
+    let common = functions(&raw.functions, "functions", fleet, notes);
     if raw.functions.is_empty() && cells.iter().any(|cell| cell.functions.is_none()) {
         let remedy = "list functions, or let every cell list its own";
         notes.note("functions", "", "is missing", remedy);
@@ -37,7 +39,7 @@ pub(super) fn read(raw: &raw::Scenario, fleet: &Fleet, notes: &mut Notes) -> Vec
         Cell {
             name: cell.name.clone(),
             functions: own
-                .map_or_else(|| common.clone(), |own| functions(own, &functions_key, notes)),
+                .map_or_else(|| common.clone(), |own| functions(own, &functions_key, fleet, notes)),
             network: network(raw, cell.delays_ms.as_ref(), &place, fleet, notes),
             faults: faults::read(&cell.faults, &place, fleet, notes),
         }
@@ -45,7 +47,7 @@ pub(super) fn read(raw: &raw::Scenario, fleet: &Fleet, notes: &mut Notes) -> Vec
     cells.iter().enumerate().map(cell).collect()
 }
 
-fn functions(raw: &[raw::Function], key: &str, notes: &mut Notes) -> Vec<Function> {
+fn functions(raw: &[raw::Function], key: &str, fleet: &Fleet, notes: &mut Notes) -> Vec<Function> {
     if raw.len() > FUNCTIONS_MAX {
         let remedy = format!("list at most {FUNCTIONS_MAX}");
         notes.note(key, format!("{} functions", raw.len()), "are too many", remedy);
@@ -70,6 +72,7 @@ fn functions(raw: &[raw::Function], key: &str, notes: &mut Notes) -> Vec<Functio
                 keep_warm: notes
                     .seconds(&format!("{place}.cold_start.keep_warm_s"), cold_start.keep_warm_s),
             }),
+            waits: waits(&raw.waits_ms, &format!("{place}.waits_ms"), fleet, notes),
             bytes: [raw.request_bytes, raw.answer_bytes],
             idempotent: raw.idempotent,
             deadline: raw.deadline_ms.map(|ms| {
@@ -81,6 +84,25 @@ fn functions(raw: &[raw::Function], key: &str, notes: &mut Notes) -> Vec<Functio
         })
     };
     raw.iter().enumerate().filter_map(function).collect()
+}
+
+/// By index, of those nodes that are named.
+fn waits(
+    raw: &BTreeMap<String, f64>,
+    key: &str,
+    fleet: &Fleet,
+    notes: &mut Notes,
+) -> Vec<Duration> {
+    let mut waits = Vec::new();
+    for (id, ms) in raw {
+        let place = format!("{key}.{id}");
+        let wait = notes.milliseconds(&place, *ms);
+        if let Some(node) = fleet.node(id, &place, notes).map(NodeIndex::as_usize) {
+            waits.resize(waits.len().max(node + 1), Duration::ZERO);
+            waits[node] = wait;
+        }
+    }
+    waits
 }
 
 fn demand(raw: &raw::Demand, key: &str, notes: &mut Notes) -> Demand {

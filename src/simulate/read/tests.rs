@@ -104,6 +104,19 @@ fn every_demand() {
 }
 
 #[test]
+fn a_function_waits_for_data_where_it_is_said_to() {
+    let far = |node: &str| format!("{{constant_ms: 1}}, waits_ms: {{{node}: 150}}");
+    let study = changed(DEMAND, &far("cloud")).unwrap();
+    let function = &study.scenario.cells[0].functions[0];
+    let at = |id: &str| study.scenario.snapshot.site.topology.index_of(id).unwrap().as_usize();
+    assert_eq!(function.wait_at(at("cloud")), ms(150));
+    assert_eq!(function.wait_at(at("edge1")), Duration::ZERO);
+    let problems = changed(DEMAND, &far("moon")).unwrap_err();
+    assert_eq!(problems[0].key, "functions[0].waits_ms.moon");
+    assert_eq!(problems[0].value, "moon");
+}
+
+#[test]
 fn the_example_for_people_can_be_read_and_run() {
     let (_, example) = REFERENCE.split_once("```yaml\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();

@@ -71,6 +71,20 @@ fn a_function_is_started_where_it_has_not_run_for_a_while() {
     assert!(counts.iter().all(|count| *count > 50), "{counts:?}");
 }
 
+#[test]
+fn whoever_waits_for_data_needs_no_core() {
+    let study = one_node(
+        1,
+        "{name: f, demand: {constant_ms: 100}, waits_ms: {only: 100}}",
+        "closed: {concurrency: [2]}",
+        "length: {invocations: 0, seconds: 100, warm_up_seconds: 1}",
+    );
+    let run = run(&study, "decentralized+random", 1);
+    // Both wait together, and then share the core; had they needed it all the time, it were 400 ms.
+    let in_time = |sample: &Sample| (299..=301).contains(&sample.took.as_millis());
+    assert!(run.samples.len() > 600 && run.samples.iter().all(in_time));
+}
+
 /// Testbed-like, with an open load.
 fn open_study(more: &str) -> Study {
     study_of(&format!(
