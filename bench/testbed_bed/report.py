@@ -202,12 +202,12 @@ def agreement(cells, virtual):
                 continue
             off = both[1][0] / both[1][1] - 1
             fault = "" if place[1] == "none" else f", {place[1]}"
-            lines.append([f"{place[2]}, {place[3]} users{fault}: {policy}",
+            lines.append([f"{place[0]}, {place[2]}, {place[3]} users{fault}: {policy}",
                           *[number(value) for pair in both for value in pair],
                           f"{off:+.0%}" + (" **" if abs(off) > 0.15 else "")])
     if not lines:
         return ""
-    head = ["basic", "P50", "simulated", "P95", "simulated", "difference"]
+    head = ["", "P50", "simulated", "P95", "simulated", "difference"]
     return ("## Simulator and testbed\n\nMedians in ms; the simulator's of five seeds with 2000 "
             "invocations. `**` marks more than 15 %.\n\n" + table(head, lines) + "\n")
 
