@@ -92,7 +92,7 @@ impl Outlook {
         let total_s = (way_s + takes_s * stretch) / success;
         // Of ours, those on their way are held up as well, or were.
         let crowding = CROWDING_OWN * f64::from(outstanding) + CROWDING_OTHERS * others.mean;
-        let held_up_s = takes_s * (stretch - 1.0) * crowding / there.mean.max(1e-9);
+        let held_up_s = takes_s * (stretch - 1.0) * crowding / there.mean.max(1.0);
         Ok(Completion {
             price_s: total_s + held_up_s,
             total_s,
@@ -128,6 +128,8 @@ const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::scheduling::estimate::LoadReport;
     use crate::scheduling::route::Stage;
@@ -167,6 +169,22 @@ mod tests {
             assert!((found.total_s - total_s).abs() < 1e-9, "{found:?}");
             assert!((found.price_s - price_s).abs() < 1e-9, "{found:?}");
         }
+    }
+
+    #[test]
+    fn one_that_is_on_its_way_back_is_no_crowd() {
+        let mut estimate = NodeEstimate::new();
+        let at = Time::from_secs_f64;
+        estimate.network = Some(Duration::from_millis(120));
+        estimate.take_in(LoadReport { cores: 1, ..LoadReport::default() }, at(1.0));
+        estimate.mark_sent(Stage::Execute, at(2.0));
+        let outlook =
+            Outlook { service_s: 0.1, slow_life_s: 1.0, now: at(2.15), warmth: Warmth::default() };
+        let slot = Slot { index: 0, since: 0 };
+        let found = outlook.completion(slot, &estimate, false, f64::INFINITY).unwrap();
+        // Nobody was ever seen there but this one, so little is held against it.
+        assert!(found.others < 0.01 && found.stretch > 1.0, "{found:?}");
+        assert!(found.price_s < found.total_s + 0.05, "{found:?}");
     }
 
     /// Against the mean over a normal distribution, summed in steps of a hundredth.
