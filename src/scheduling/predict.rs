@@ -90,9 +90,11 @@ impl Outlook {
         let there = Occupancy { mean: ours + others.mean, ..others };
         let stretch = stretch(there, estimate.load.cores());
         let total_s = (way_s + takes_s * stretch) / success;
-        // Of ours, those on their way are held up as well, or were.
-        let crowding = CROWDING_OWN * f64::from(outstanding) + CROWDING_OTHERS * others.mean;
-        let held_up_s = takes_s * (stretch - 1.0) * crowding / there.mean.max(1.0);
+        // Of ours, those on their way were held up as well, or will be.
+        let counted = f64::from(outstanding);
+        let all = (counted + others.mean).max(1e-9);
+        let crowding = (CROWDING_OWN * counted + CROWDING_OTHERS * others.mean) / all;
+        let held_up_s = crowding * takes_s * (stretch - 1.0);
         Ok(Completion {
             price_s: total_s + held_up_s,
             total_s,

@@ -35,7 +35,7 @@ pub(super) struct Member {
     pub(super) scheduler: Scheduler<Pcg64>,
     pub(super) processor: Processor,
     pub(super) ails: Ails,
-    /// Requests on their way to it that are to run there; only a clairvoyant sees them.
+    /// Requests that are to run there, on their way or still waiting; only a clairvoyant sees them.
     pub(super) coming: u32,
     /// Who runs there, and who waits, where turns are taken.
     pub(super) turns: Turns<CallId>,

@@ -27,7 +27,10 @@ impl World<'_> {
         let member = self.fleet.member(node);
         match data + member.processor.wait_for_start(function, description.cold_start, now) {
             0 => self.execute(id),
-            wait => self.queue.push_after(wait, Event::Started(id)),
+            wait => {
+                member.coming += 1;
+                self.queue.push_after(wait, Event::Started(id, node));
+            }
         }
     }
 

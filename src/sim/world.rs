@@ -35,7 +35,7 @@ pub(super) enum Event {
     /// A request reaches the node it is bound for.
     Arrive(CallId),
     /// A function has been started for a request.
-    Started(CallId),
+    Started(CallId, MachineId),
     /// The first invocation at a machine ends, if nothing has changed there.
     Finish { machine: MachineId, epoch: u32 },
     /// An answer reaches the sidecar that waits for it.
@@ -140,7 +140,10 @@ impl<'a> World<'a> {
             Event::Issue { client } => self.issue(client, None),
             Event::Arrival => self.handle_arrival(),
             Event::Arrive(id) => self.handle_request(id),
-            Event::Started(id) => self.execute(id),
+            Event::Started(id, machine) => {
+                self.fleet.member(machine).coming -= 1;
+                self.execute(id);
+            }
             Event::Finish { machine, epoch } => self.handle_finish(machine, epoch),
             Event::Answered(id) => self.handle_answer(id),
             Event::Refused(id) => self.move_on(id, Outcome::Unreachable),
