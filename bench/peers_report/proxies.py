@@ -198,6 +198,11 @@ class Proxies:
         return [self.programs["envoy"], "-c", path, "--concurrency", "1", "--disable-hot-restart",
                 "-l", "error"]
 
+    def floor(self, directory, port):
+        more = [] if directory.name.startswith("floor-proper") else ["--preserve-header-case"]
+        return [self.programs["floor"], "--listen", f"127.0.0.1:{port}",
+                "--gateway", f"127.0.0.1:{GATEWAY_PORT}", *more]
+
     def hopwise(self, directory, port, sidecar):
         path = directory / "hopwise.yaml"
         path.write_text(sidecar.config(port, directory))

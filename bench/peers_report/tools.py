@@ -48,13 +48,14 @@ def envoy(cache):
 
 
 def built(root):
-    """hopwise, or the program named in HOPWISE_BIN, and the load generator."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
-    run("cargo", "build", "--release", "--quiet", "--example", "load", cwd=root)
+    """hopwise, or the program named in HOPWISE_BIN, the load generator, and the least a proxy does."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target")) / "release"
+    run("cargo", "build", "--release", "--quiet", "--example", "load", "--example", "floor", cwd=root)
     named = os.environ.get("HOPWISE_BIN")
     if not named:
         run("cargo", "build", "--release", "--quiet", "--bin", "hopwise", cwd=root)
-    return Path(named or target / "release/hopwise"), target / "release/examples/load"
+    return {"hopwise": Path(named or target / "hopwise"), "load": target / "examples/load",
+            "floor": target / "examples/floor"}
 
 
 def first_line(*command):
