@@ -61,8 +61,8 @@ pub struct Metrics {
     pub upstream_connect_failures: Count,
     /// Upstream connections in use.
     pub upstream_active: Level,
-    /// Upstream connections kept for the next request.
-    pub upstream_idle: Level,
+    /// Upstream connections that are open, in use or kept for the next request.
+    pub upstream_open: Level,
     /// Further attempts at an invocation, after one that failed.
     pub retries: Count,
     /// Further attempts that could not be paid for.
@@ -120,7 +120,7 @@ impl Metrics {
             upstream_connects: Count::default(),
             upstream_connect_failures: Count::default(),
             upstream_active: Level::default(),
-            upstream_idle: Level::default(),
+            upstream_open: Level::default(),
             retries: Count::default(),
             retries_refused: Count::default(),
             breaker_refusals: Count::default(),

@@ -185,8 +185,11 @@ impl Metrics {
     fn connections(&self) -> Vec<Family> {
         use Kind::{Counter, Gauge, Histogram};
         let mut open = Family::new(Gauge, "http_client_open_connections", "Upstream connections");
-        for (state, level) in [("active", &self.upstream_active), ("idle", &self.upstream_idle)] {
-            open.push(vec![("http_connection_state", state.into())], level.get());
+        let active = self.upstream_active.get();
+        // Never less than none, though the two are not read at the same moment.
+        let idle = (self.upstream_open.get() - active).max(0);
+        for (state, count) in [("active", active), ("idle", idle)] {
+            open.push(vec![("http_connection_state", state.into())], count);
         }
         let mut connects = Family::new(
             Histogram,

@@ -1,7 +1,8 @@
 //! Distributions of durations: classic buckets for everybody, and the sparse exponential buckets of
 //! native histograms, whose quantiles are within 5 %.
 //!
-//! A sample costs three relaxed additions. Both kinds are of fixed size, whatever is recorded.
+//! A sample costs two relaxed additions: it is counted in a cell that belongs to one bucket of each
+//! kind. There are so many cells, whatever is recorded.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -41,9 +42,9 @@ const EXEMPLAR_INTERVAL_S: u64 = 1;
 /// A distribution of durations.
 #[derive(Debug)]
 pub struct Histogram {
-    classic: [AtomicU64; BOUNDS_S.len() + 1],
-    /// The first one is for what counts as none.
-    native: [AtomicU64; NATIVE + 1],
+    /// Between the bounds of either kind: that of native bucket n and classic bucket c is n + c, for
+    /// no native bucket has two classic bounds in it. The first one is for what counts as none.
+    cells: [AtomicU64; NATIVE + 1 + BOUNDS_S.len()],
     sum_nanos: AtomicU64,
     /// The second, on the caller's clock, from which on another exemplar is taken.
     exemplar_from_s: AtomicU64,
@@ -89,8 +90,7 @@ impl PartialEq for Exemplar {
 impl Default for Histogram {
     fn default() -> Self {
         Self {
-            classic: [const { AtomicU64::new(0) }; BOUNDS_S.len() + 1],
-            native: [const { AtomicU64::new(0) }; NATIVE + 1],
+            cells: [const { AtomicU64::new(0) }; NATIVE + 1 + BOUNDS_S.len()],
             sum_nanos: AtomicU64::new(0),
             exemplar_from_s: AtomicU64::new(0),
             exemplars: Mutex::default(),
@@ -102,8 +102,7 @@ impl Histogram {
     /// Adds a sample.
     pub fn record(&self, took: Duration) {
         let secs = took.as_secs_f64();
-        self.native[native_index(secs)].fetch_add(1, Relaxed);
-        self.classic[classic_index(secs)].fetch_add(1, Relaxed);
+        self.cells[native_index(secs) + classic_index(secs)].fetch_add(1, Relaxed);
         self.sum_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
@@ -130,18 +129,30 @@ impl Histogram {
 
     /// What has been recorded by now.
     pub(super) fn take(&self) -> Taken {
-        let mut native = Vec::new();
-        for (index, count) in self.native.iter().enumerate().skip(1) {
-            let count = count.load(Relaxed);
-            if count > 0 {
-                native.push((FIRST_KEY + index as i32 - 1, count));
+        let (mut classic, mut native) = (vec![0; BOUNDS_S.len() + 1], Vec::new());
+        let mut zero = 0;
+        let mut first = 0;
+        for index in 0..=NATIVE {
+            let ends_here = BOUNDS_S.get(first).is_some_and(|bound| native_index(*bound) == index);
+            let last = first + usize::from(ends_here);
+            let mut all = 0;
+            for bucket in first..=last {
+                let count = self.cells[index + bucket].load(Relaxed);
+                classic[bucket] += count;
+                all += count;
+            }
+            first = last;
+            match index {
+                0 => zero = all,
+                _ if all > 0 => native.push((FIRST_KEY + index as i32 - 1, all)),
+                _ => {}
             }
         }
         let exemplars = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner);
         Taken {
-            zero: self.native[0].load(Relaxed),
+            zero,
             native,
-            classic: self.classic.iter().map(|count| count.load(Relaxed)).collect(),
+            classic,
             sum_s: self.sum_nanos.load(Relaxed) as f64 / 1e9,
             exemplars: exemplars.iter().map(|(index, kept)| (*index, kept.clone())).collect(),
         }
@@ -205,6 +216,34 @@ mod tests {
         assert_eq!(taken.classic, [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2]);
         assert_eq!(taken.zero + taken.native.iter().map(|(_, count)| count).sum::<u64>(), 6);
         assert!((taken.sum_s - 86_461.011).abs() < 1e-6, "{}", taken.sum_s);
+    }
+
+    #[test]
+    fn every_cell_is_read_as_it_was_written() {
+        let mut bounds: Vec<usize> = BOUNDS_S.iter().map(|bound| native_index(*bound)).collect();
+        bounds.dedup();
+        assert_eq!(bounds.len(), BOUNDS_S.len(), "no native bucket has two classic bounds");
+        let mut nanos = 1_u64;
+        while nanos < 10_000_000_000_000 {
+            for near in [nanos - 1, nanos, nanos + 1] {
+                let took = Duration::from_nanos(near);
+                let histogram = Histogram::default();
+                histogram.record(took);
+                let (taken, secs) = (histogram.take(), took.as_secs_f64());
+                assert_eq!(taken.classic.iter().sum::<u64>(), 1);
+                assert_eq!(taken.classic[classic_index(secs)], 1, "{near} ns");
+                let key = FIRST_KEY + native_index(secs) as i32 - 1;
+                let expected = if native_index(secs) == 0 { vec![] } else { vec![(key, 1)] };
+                assert_eq!((taken.zero, taken.native), (u64::from(expected.is_empty()), expected));
+            }
+            // Bounds are among them, and all else.
+            nanos = [nanos + nanos / 37 + 1, bound_after(nanos)].into_iter().min().unwrap();
+        }
+    }
+
+    fn bound_after(nanos: u64) -> u64 {
+        let bounds = BOUNDS_S.iter().map(|bound| (bound * 1e9) as u64);
+        bounds.filter(|bound| *bound > nanos).min().unwrap_or(u64::MAX)
     }
 
     #[test]

@@ -32,7 +32,9 @@ fn what_is_counted_is_rendered() {
     metrics.count_probe(false);
     metrics.follow_ejections([2, 0]);
     metrics.follow_ejections([3, 0]);
-    metrics.upstream_idle.inc();
+    metrics.upstream_open.inc();
+    metrics.upstream_open.inc();
+    metrics.upstream_active.inc();
     metrics.time_connect(true, Duration::from_millis(2));
     metrics.time_request(204, Duration::from_millis(2));
     assert_lines(

@@ -160,7 +160,8 @@ pub(super) struct Placing<'a> {
 pub(super) struct Attempt {
     pub(super) target: NodeIndex,
     pub(super) destination: Destination,
-    pub(super) pending: Pending,
+    /// On the heap: it is handed on until the answer is through.
+    pub(super) pending: Box<Pending>,
     architecture: Architecture,
     /// Its place on the trail.
     leg: usize,
@@ -180,7 +181,7 @@ impl Placing<'_> {
             Step::Delegate(node) => (node, Stage::Schedule),
             Step::Refuse(refusal) => return Err(refusal),
         };
-        let pending = Pending::new(&self.context.state, decision.ticket.take());
+        let pending = Box::new(Pending::new(&self.context.state, decision.ticket.take()));
         let destination = self.address(outbound, &decision, target, stage, left);
         let (architecture, leg) = (decision.architecture, self.call.trail.last());
         self.call.trail.leg(leg).pass_on(&mut outbound.head.headers);
@@ -342,7 +343,7 @@ impl Context {
         &self,
         (client, trail): (&Client, &Trail),
         answered: Answered,
-        pending: Option<Pending>,
+        pending: Option<Box<Pending>>,
         upgrade: Option<OnUpgrade>,
         extend: impl FnOnce(&mut http::HeaderMap),
     ) -> Response<ResponseBody> {

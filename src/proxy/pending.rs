@@ -65,13 +65,12 @@ impl Pending {
     /// request went out at `sent`, where a connection was opened for it first.
     pub(super) fn note<B>(&mut self, response: &Response<B>, sent: Option<Time>) {
         let now = self.state.now();
-        self.ticket = self.ticket.take().map(|ticket| {
-            let ticket = ticket.heard(now);
-            match sent {
-                Some(sent) => ticket.sent(sent),
-                None => ticket,
+        if let Some(ticket) = &mut self.ticket {
+            ticket.note_heard(now);
+            if let Some(sent) = sent {
+                ticket.note_sent(sent);
             }
-        });
+        }
         self.status = response.status().as_u16();
         if let Some(turn) = &mut self.turn {
             turn.verdict = Verdict::of(response.status());
@@ -87,17 +86,19 @@ impl Pending {
 
     /// Leaves the time this takes out of what is learned.
     pub(super) fn discard_time(&mut self) {
-        self.ticket = self.ticket.take().map(Ticket::untimed);
+        if let Some(ticket) = &mut self.ticket {
+            ticket.discard_time();
+        }
     }
 
     /// The answer is through.
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(mut self: Box<Self>) {
         let outcome = self.outcome;
         self.record(outcome);
     }
 
     /// The answer broke off upstream.
-    pub(super) fn fail(mut self) {
+    pub(super) fn fail(mut self: Box<Self>) {
         self.record(Outcome::Lost);
     }
 

@@ -49,7 +49,7 @@ impl fmt::Debug for Told {
 pub struct Streamed {
     incoming: Incoming,
     lease: Option<Lease>,
-    pending: Option<Pending>,
+    pending: Option<Box<Pending>>,
     watched: Arc<Watched>,
     request: Option<InProgress>,
     timed: Option<Timed>,
@@ -76,7 +76,7 @@ impl ResponseBody {
     pub(super) fn upstream(
         incoming: Incoming,
         lease: Lease,
-        pending: Option<Pending>,
+        pending: Option<Box<Pending>>,
         watched: impl FnOnce() -> Arc<Watched>,
     ) -> Self {
         if incoming.is_end_stream() {
@@ -125,7 +125,7 @@ impl ResponseBody {
 
 impl ResponseBody {
     /// The body of an upstream answer, all of which has been read; nothing is owed for it any more.
-    pub(super) fn read(bytes: Bytes, lease: Lease, pending: Option<Pending>) -> Self {
+    pub(super) fn read(bytes: Bytes, lease: Lease, pending: Option<Box<Pending>>) -> Self {
         lease.release();
         if let Some(pending) = pending {
             pending.finish();

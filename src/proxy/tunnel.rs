@@ -58,7 +58,7 @@ impl Context {
         client: &Client,
         mut response: Response<Incoming>,
         (lease, trail): (Lease, Trail),
-        pending: Option<Pending>,
+        pending: Option<Box<Pending>>,
         upgrade: Option<OnUpgrade>,
     ) -> Response<ResponseBody> {
         let Some(upgrade) = upgrade else {

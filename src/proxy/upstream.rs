@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -64,16 +65,15 @@ impl Pool {
         tasks.push(task);
     }
 
-    /// What came of an exchange. If nothing was heard any more, nothing will be on other connections:
+    /// Looks at what came of an exchange. If nothing was heard any more, nothing will be on other connections:
     /// all of them are closed, so that nobody waits there for an answer that has got lost on its way.
-    fn checked(&self, settled: Result<Answered, Failure>) -> Result<Answered, Failure> {
-        if let Err(Failure::Broken(error, _)) = &settled
+    fn check(&self, settled: &Result<Answered, Failure>) {
+        if let Err(Failure::Broken(error, _)) = settled
             && is_silent(error)
         {
             self.idle.borrow_mut().clear();
             self.tasks.borrow_mut().drain(..).for_each(|task| task.abort());
         }
-        settled
     }
 }
 
@@ -85,23 +85,22 @@ fn is_silent(error: &hyper::Error) -> bool {
 struct Idle {
     connection: Connection,
     since: Instant,
-    _counted: CountedIdle,
 }
 
-/// Counts an idle connection as long as it is one.
+/// Counts a connection as long as it is open.
 #[derive(Debug)]
-struct CountedIdle(Arc<State>);
+struct CountedOpen(Arc<State>);
 
-impl CountedIdle {
+impl CountedOpen {
     fn new(state: &Arc<State>) -> Self {
-        state.metrics.upstream_idle.inc();
+        state.metrics.upstream_open.inc();
         Self(Arc::clone(state))
     }
 }
 
-impl Drop for CountedIdle {
+impl Drop for CountedOpen {
     fn drop(&mut self) {
-        self.0.metrics.upstream_idle.dec();
+        self.0.metrics.upstream_open.dec();
     }
 }
 
@@ -113,6 +112,7 @@ struct Connection {
     unanswered: Arc<Unanswered>,
     /// Signs what is sent, where peers share a key.
     session: Option<Box<Session>>,
+    _counted: CountedOpen,
 }
 
 /// A connection in use. Released when answer and request are through; closed otherwise.
@@ -198,7 +198,10 @@ impl Upstreams {
                 Err(Failure::Broken(error, Some(again))) if !is_silent(&error) => {
                     return Err(Failure::Stale(error, again));
                 }
-                settled => return pool.checked(settled),
+                settled => {
+                    pool.check(&settled);
+                    return settled;
+                }
             }
         }
         if destination.sidecar.is_some() && pool.connecting.get() >= limits.peer_connects {
@@ -212,8 +215,12 @@ impl Upstreams {
         match connected {
             Ok(lease) => {
                 let sent_at = Some(self.state.now());
-                let answered = exchange(lease, outbound, timeouts).await;
-                pool.checked(answered.map(|answered| Answered { sent_at, ..answered }))
+                let mut settled = exchange(lease, outbound, timeouts).await;
+                pool.check(&settled);
+                if let Ok(answered) = &mut settled {
+                    answered.sent_at = sent_at;
+                }
+                settled
             }
             Err(error) => {
                 pool.idle.borrow_mut().clear();
@@ -282,7 +289,8 @@ impl Upstreams {
         drop(begun);
         self.state.metrics.time_connect(pool.destination.sidecar.is_some(), since.elapsed());
         let patience = Patience::new(timeouts.answer);
-        let connection = Connection { sender, patience, unanswered, session };
+        let _counted = CountedOpen::new(&self.state);
+        let connection = Connection { sender, patience, unanswered, session, _counted };
         Ok(Lease::new(connection, pool, limits))
     }
 
@@ -331,8 +339,7 @@ impl Lease {
         let Some(connection) = self.connection.take() else { return };
         let mut idle = self.home.idle.borrow_mut();
         if done && !connection.sender.is_closed() && idle.len() < self.idle_max {
-            let _counted = CountedIdle::new(&self.home.state);
-            idle.push(Idle { connection, since: Instant::now(), _counted });
+            idle.push(Idle { connection, since: Instant::now() });
         }
     }
 
@@ -369,12 +376,32 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// One request and the head of its answer over one connection.
-async fn exchange(
+/// A request on its way over a connection.
+struct Underway<F> {
+    lease: Lease,
+    saved: Rc<Saved>,
+    sent: Option<Rc<Replay>>,
+    /// How it may be sent once more.
+    kind: Kind,
+    answer: F,
+}
+
+/// What a request is besides its message.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    expects_continue: bool,
+    idempotent: bool,
+}
+
+/// What hyper makes of a request; the request itself, where nothing of it was sent.
+type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+/// Hands a request to its connection. Apart from waiting for the answer, so that what waits has no
+/// room in it for all that a request is made of, and hyper none to move.
+fn begin_exchange(
     mut lease: Lease,
     outbound: Box<Outbound>,
-    timeouts: &Timeouts,
-) -> Result<Answered, Failure> {
+) -> Result<Underway<impl Future<Output = Sent>>, Failure> {
     let Outbound { mut head, mut body, expects_continue, idempotent, saved } = *outbound;
     name_host(&mut head.headers, &lease.home.destination.authority);
     let sent = body.replay();
@@ -397,10 +424,24 @@ async fn exchange(
             }
         });
     }
-    let Some(Connection { sender, patience, unanswered, .. }) = &mut lease.connection else {
+    let Some(Connection { sender, .. }) = &mut lease.connection else {
         return Err(Failure::NothingRan(io::ErrorKind::NotConnected.into(), None));
     };
-    let answer = pin!(sender.try_send_request(request));
+    let answer = sender.try_send_request(request);
+    Ok(Underway { lease, saved, sent, kind: Kind { expects_continue, idempotent }, answer })
+}
+
+/// One request and the head of its answer over one connection.
+async fn exchange(
+    lease: Lease,
+    outbound: Box<Outbound>,
+    timeouts: &Timeouts,
+) -> Result<Answered, Failure> {
+    let Underway { mut lease, saved, sent, kind, answer } = begin_exchange(lease, outbound)?;
+    let Some(Connection { patience, unanswered, .. }) = &mut lease.connection else {
+        return Err(Failure::NothingRan(io::ErrorKind::NotConnected.into(), None));
+    };
+    let answer = pin!(answer);
     match patience.wait_for(answer, timeouts, sent.as_deref()).await {
         Ok(Ok(response)) => {
             Ok(Answered { response, lease, sent_at: None, read: None, saved, sent })
@@ -410,7 +451,7 @@ async fn exchange(
         Ok(Err(mut failed)) => Err(match failed.take_message() {
             Some(request) => {
                 let (head, body) = request.into_parts();
-                let saved = None;
+                let (saved, Kind { expects_continue, idempotent }) = (None, kind);
                 let outbound =
                     Box::new(Outbound { head, body, expects_continue, idempotent, saved });
                 Failure::NothingRan(io::Error::other(failed.into_error()), Some(outbound))

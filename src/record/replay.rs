@@ -119,10 +119,12 @@ impl World {
                 return Ok(differing(&verdict, &again));
             }
             Call::Record { ticket, timed, sent, heard, outcome, report, ran, now } => {
-                let ticket = self.tickets.remove(&ticket).context("no such ticket")?;
-                let ticket = if timed { ticket } else { ticket.untimed() };
-                let ticket = sent.into_iter().fold(ticket, |ticket, at| ticket.sent(at.0));
-                let ticket = heard.into_iter().fold(ticket, |ticket, at| ticket.heard(at.0));
+                let mut ticket = self.tickets.remove(&ticket).context("no such ticket")?;
+                if !timed {
+                    ticket.discard_time();
+                }
+                sent.into_iter().for_each(|at| ticket.note_sent(at.0));
+                heard.into_iter().for_each(|at| ticket.note_heard(at.0));
                 let report = report.map(|said| said.0);
                 let ran = ran.map(|(place, said)| (place.0, said.0));
                 self.core.record_placed(ticket, outcome, report, ran, now);

@@ -13,6 +13,7 @@ pub mod estimate;
 mod estimates;
 pub mod explanation;
 pub mod function;
+mod functions;
 pub mod health;
 pub mod hedge;
 mod holders;
@@ -39,7 +40,6 @@ pub mod window;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use lru::LruCache;
 use rand::{Rng, RngExt};
 
 use crate::topology::{Node, NodeIndex, Slot, Topology};
@@ -49,6 +49,7 @@ use estimate::{LoadReport, NodeEstimate};
 use estimates::Estimates;
 use explanation::Explanation;
 pub use function::{FunctionName, FunctionNameError, FunctionRecord};
+use functions::Functions;
 use health::{HealthRule, Tally};
 use hedge::Tokens;
 use policy::{Architecture, DynamicRule, Mode, Policy};
@@ -81,7 +82,7 @@ impl Site {
 pub struct Scheduler<R> {
     rng: R,
     estimates: Estimates,
-    functions: LruCache<FunctionName, FunctionRecord>,
+    functions: Functions,
     meter: Meter,
     held: u32,
     pace: Pace,
@@ -109,7 +110,7 @@ impl<R: Rng> Scheduler<R> {
         Self {
             rng,
             estimates: Estimates::default(),
-            functions: LruCache::new(functions_max),
+            functions: Functions::new(functions_max),
             meter: Meter::new(1),
             held: 0,
             pace: Pace::default(),
@@ -266,7 +267,7 @@ impl<R: Rng> Scheduler<R> {
 
     /// Drops what has become too old, for functions and nodes that are no longer called.
     pub fn tick(&mut self, now: Time) {
-        self.functions.iter_mut().for_each(|(_, record)| record.expire(now));
+        self.functions.records_mut().for_each(|record| record.expire(now));
         for estimate in self.estimates.known_mut() {
             estimate.history_mut().expire(now);
         }

@@ -233,20 +233,20 @@ impl Ticket {
         Self { invoked, adaptive: false, ..self }
     }
 
-    /// The ticket of an answer whose end says nothing of the function: a stream without one.
-    pub fn untimed(self) -> Self {
-        Self { timed: false, ..self }
+    /// Notes that the end of the answer says nothing of the function: a stream without one.
+    pub fn discard_time(&mut self) {
+        self.timed = false;
     }
 
-    /// The ticket of an answer whose head came at `now`; its body may take as long as it likes.
-    pub fn heard(self, now: Time) -> Self {
-        Self { heard: Some(now), ..self }
+    /// Notes that the head of the answer came at `now`; its body may take as long as it likes.
+    pub fn note_heard(&mut self, now: Time) {
+        self.heard = Some(now);
     }
 
-    /// The ticket of a request for which a connection was opened first, until `now`. The next one
-    /// goes out on it at once, so what that took says nothing of the way.
-    pub fn sent(self, now: Time) -> Self {
-        Self { sent: Some(now), ..self }
+    /// Notes that a connection was opened for the request first, until `now`. The next one goes out
+    /// on it at once, so what that took says nothing of the way.
+    pub fn note_sent(&mut self, now: Time) {
+        self.sent = Some(now);
     }
 
     /// When it went out, where a connection had to be opened for it first.

@@ -130,11 +130,11 @@ impl<R: Rng> Scheduler<R> {
         self.tick(now);
         let mut views: Vec<FunctionView> = self
             .functions
-            .iter_mut()
+            .iter()
             .map(|(name, record)| FunctionView {
                 name: *name,
                 shares: record.shares,
-                rate: record.rate.per_second(now),
+                rate: record.rate.clone().per_second(now),
                 summaries: [0, 1, 2].map(|i| Summary::of(&record.windows[i])),
             })
             .collect();

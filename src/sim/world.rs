@@ -278,7 +278,9 @@ impl<'a> World<'a> {
             delay += handshake;
             if let Some(frame) = self.calls.get(id).and_then(|call| call.frames.last_mut()) {
                 let sent = Fleet::now(now + handshake);
-                frame.ticket = frame.ticket.take().map(|ticket| ticket.sent(sent));
+                if let Some(ticket) = &mut frame.ticket {
+                    ticket.note_sent(sent);
+                }
             }
         }
         self.queue.push_after(delay, Event::Arrive(id));

@@ -97,10 +97,16 @@ impl Caller {
         if self.tickets.is_empty() {
             return;
         }
-        let ticket = self.tickets.swap_remove(self.rng.random_range(0..self.tickets.len()));
-        let ticket = if self.rng.random_bool(0.1) { ticket.untimed() } else { ticket };
-        let ticket = if self.rng.random_bool(0.2) { ticket.sent(self.now) } else { ticket };
-        let ticket = if self.rng.random_bool(0.5) { ticket.heard(self.now) } else { ticket };
+        let mut ticket = self.tickets.swap_remove(self.rng.random_range(0..self.tickets.len()));
+        if self.rng.random_bool(0.1) {
+            ticket.discard_time();
+        }
+        if self.rng.random_bool(0.2) {
+            ticket.note_sent(self.now);
+        }
+        if self.rng.random_bool(0.5) {
+            ticket.note_heard(self.now);
+        }
         let outcomes = [Outcome::Failed, Outcome::Lost, Outcome::Unreachable, Outcome::Cancelled];
         let good = self.rng.random_bool(0.7);
         let outcome = if good { Outcome::Good } else { outcomes[self.rng.random_range(0..4)] };

@@ -139,7 +139,7 @@ fn hedge(world: &mut World, cpu_share: f64) {
 /// Whatever was heard, of each function at each node there is a time by which it would be answered.
 fn check_predictions(world: &World) {
     let Scheduler { functions, estimates, .. } = &world.scheduler;
-    for (name, record) in functions {
+    for (name, record) in functions.iter() {
         let service_s = record.service.mean_s().unwrap_or(0.1);
         let outlook =
             Outlook { service_s, slow_life_s: 6.0, now: world.now, warmth: record.warmth };

@@ -103,12 +103,13 @@ fn opening_a_connection_is_no_part_of_the_way() {
     let mut scheduler = scheduler(&topology, 1);
     let cloud1 = topology.index_of("cloud1").unwrap();
     let step = Step::Offload(cloud1);
-    let ticket =
+    let mut ticket =
         scheduler.issue_ticket(&site, &entering(), Decentralized, step, Time::ZERO).unwrap();
     // Opened for 120 ms, on the way for as long, run for 100 ms.
     let execution = Some(Duration::from_millis(100));
     let report = LoadReport { in_flight: 1, cores: 4, execution, ..LoadReport::default() };
-    scheduler.record(ticket.sent(at(0.12)), Outcome::Good, Some(report), at(0.34));
+    ticket.note_sent(at(0.12));
+    scheduler.record(ticket, Outcome::Good, Some(report), at(0.34));
     let (_, prospects) = scheduler.prospects(&site, None, at(0.34));
     let network = prospects.iter().find(|p| p.node == cloud1).unwrap().network;
     assert_eq!(network, Some(Duration::from_millis(120)));

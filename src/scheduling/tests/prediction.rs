@@ -32,8 +32,10 @@ impl Bench {
 
     /// Ends a step as the world has it: 100 ms of service.
     fn answer(&mut self, decision: Decision, outcome: Outcome) {
-        let ticket = decision.ticket.unwrap();
-        let ticket = if outcome == Outcome::Cancelled { ticket.untimed() } else { ticket };
+        let mut ticket = decision.ticket.unwrap();
+        if outcome == Outcome::Cancelled {
+            ticket.discard_time();
+        }
         let (Step::Offload(node) | Step::Delegate(node)) = decision.step else {
             self.now = self.now.max(ticket.started() + Duration::from_millis(100));
             return self.scheduler.record(ticket, outcome, None, self.now);

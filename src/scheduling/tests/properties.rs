@@ -136,7 +136,7 @@ pub(super) fn check_beliefs(world: &mut World) {
     }
     let held = world.pending.iter().filter(|ticket| ticket.run == Run::Held).count();
     assert_eq!(world.scheduler.held as usize, held);
-    for (name, record) in &world.scheduler.functions {
+    for (name, record) in world.scheduler.functions.iter() {
         let service_s = record.service.mean_s().unwrap_or_default();
         assert!(service_s.is_finite() && service_s >= 0.0, "{name}: {service_s}");
         let shares = Architecture::ALL.map(|architecture| record.shares.of(architecture));
