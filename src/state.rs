@@ -141,6 +141,11 @@ impl State {
         self.clock.now()
     }
 
+    /// What [`State::now`] was at `instant`.
+    pub fn time_of(&self, instant: Instant) -> Time {
+        self.clock.time_of(instant)
+    }
+
     /// What to do with an invocation under `snapshot`.
     pub fn decide(&self, snapshot: &Snapshot, invocation: &Invocation<'_>) -> Decision {
         let cpu_share = self.host_load.cpu_share();

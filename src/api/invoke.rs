@@ -109,8 +109,10 @@ async fn invoke(
     let (at, platform) = address_of(&snapshot, asked.function)?;
     let head = function_head(head, &asked, at);
     let mut call = call(&asked, platform, &snapshot, caller, stage, deadline);
-    call.keep_time();
-    call.begin(&context.state);
+    // Only now is it known what is called.
+    let now = Instant::now();
+    call.keep_time(now);
+    call.begin(&context.state, now);
     let deadline = call.deadline;
     let body = match asked.payload {
         Payload::Empty => RequestBody::empty(),

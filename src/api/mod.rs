@@ -296,6 +296,7 @@ mod tests {
                 is_trusted,
                 is_operator: false,
                 wants_decision: false,
+                came: std::time::Instant::now(),
                 trail: Default::default(),
             };
             let refused = route.permit(&caller, from_page).err();

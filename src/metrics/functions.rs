@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 
 use super::Count;
 use super::histogram::{Exemplar, Histogram};
@@ -83,7 +84,7 @@ impl Function {
 }
 
 /// The functions that have a place of their own.
-pub(super) type Places = HashMap<FunctionName, Arc<Function>>;
+pub(super) type Places = HashMap<FunctionName, Arc<Function>, RandomState>;
 
 /// All functions.
 #[derive(Debug)]

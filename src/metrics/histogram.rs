@@ -136,9 +136,9 @@ impl Histogram {
             let ends_here = BOUNDS_S.get(first).is_some_and(|bound| native_index(*bound) == index);
             let last = first + usize::from(ends_here);
             let mut all = 0;
-            for bucket in first..=last {
+            for (bucket, counted) in classic.iter_mut().enumerate().take(last + 1).skip(first) {
                 let count = self.cells[index + bucket].load(Relaxed);
-                classic[bucket] += count;
+                *counted += count;
                 all += count;
             }
             first = last;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 
 use super::Count;
 use super::histogram::Histogram;
@@ -28,7 +29,7 @@ pub(super) struct Node {
     pub(super) first_byte: Histogram,
 }
 
-type Places = HashMap<Slot, (NodeId, Arc<Node>)>;
+type Places = HashMap<Slot, (NodeId, Arc<Node>), RandomState>;
 
 /// All nodes.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
@@ -42,6 +43,8 @@ pub struct Caller {
     pub is_operator: bool,
     /// Whether the answer says where the invocation ran, what was decided, and why.
     pub wants_decision: bool,
+    /// When the request came in.
+    pub(crate) came: Instant,
     /// What is noted of the request.
     pub(crate) trail: Trail,
 }
@@ -178,10 +181,10 @@ fn refuse(unserved: Unserved, body: Incoming) -> Refusing {
 
 impl Admit {
     fn admit(&self, followed: Followed<Incoming>) -> Result<Admitted, (Unserved, Incoming)> {
-        let Followed { mut request, trail } = followed;
+        let Followed { mut request, came, trail } = followed;
         let snapshot = self.state.snapshot();
         trail.note(|notes| notes.snapshot = Some(Arc::clone(&snapshot)));
-        match self.examine(&snapshot, &request) {
+        match self.examine(&snapshot, &request, came) {
             Ok((route, mut caller)) => {
                 trail.admitted(&route, &caller);
                 caller.trail = trail;
@@ -199,9 +202,10 @@ impl Admit {
         &self,
         snapshot: &Snapshot,
         request: &Request<Incoming>,
+        came: Instant,
     ) -> Result<(Route, Caller), Unserved> {
         // First, since every signed request on a connection has its number, whatever comes of it.
-        let caller = self.identify(snapshot, request)?;
+        let caller = self.identify(snapshot, request, came)?;
         check_message(request)?;
         let route = self.route(snapshot, request)?;
         self.check_room(snapshot, request, route, &caller)?;
@@ -256,6 +260,7 @@ impl Admit {
         &self,
         snapshot: &Snapshot,
         request: &Request<Incoming>,
+        came: Instant,
     ) -> Result<Caller, Unserved> {
         let headers = request.headers();
         let address = self.client.address.ip();
@@ -284,6 +289,7 @@ impl Admit {
             is_trusted,
             is_operator,
             wants_decision,
+            came,
             trail: Trail::default(),
         })
     }
@@ -313,6 +319,35 @@ fn bad_request(message: impl Into<String>) -> Refused {
     Refused::new(StatusCode::BAD_REQUEST, "bad_request", message)
 }
 
+/// Fields that say where a message goes and where it ends, and how many there are of each.
+#[derive(Debug, Default)]
+struct Framing<'a> {
+    host: Option<&'a HeaderValue>,
+    hosts: usize,
+    lengths: usize,
+    coding: Option<&'a HeaderValue>,
+    codings: usize,
+}
+
+impl<'a> Framing<'a> {
+    /// That of a message with `headers`, each of which is looked at once.
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut framing = Self::default();
+        for (name, value) in headers {
+            if *name == HOST {
+                framing.host.get_or_insert(value);
+                framing.hosts += 1;
+            } else if *name == CONTENT_LENGTH {
+                framing.lengths += 1;
+            } else if *name == TRANSFER_ENCODING {
+                framing.coding.get_or_insert(value);
+                framing.codings += 1;
+            }
+        }
+        framing
+    }
+}
+
 /// What hyper leaves to us: methods we do not serve, and the rules about Host.
 fn check_message(request: &Request<Incoming>) -> Result<(), Refused> {
     if request.method() == Method::CONNECT {
@@ -323,10 +358,8 @@ fn check_message(request: &Request<Incoming>) -> Result<(), Refused> {
             ..refused
         });
     }
-    let headers = request.headers();
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
+    let Framing { host, hosts, lengths, coding, codings } = Framing::of(request.headers());
+    if hosts > 1 {
         return Err(bad_request("the request has more than one Host; send one"));
     }
     if host.is_none() && request.version() == Version::HTTP_11 && request.uri().host().is_none() {
@@ -335,12 +368,11 @@ fn check_message(request: &Request<Incoming>) -> Result<(), Refused> {
     if host.is_some_and(|host| !host.is_empty() && !names_a_host(host.as_bytes())) {
         return Err(bad_request("the Host is neither a name nor an address; send one that is"));
     }
-    if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+    if lengths > 1 {
         return Err(bad_request("the request has more than one Content-Length; send one"));
     }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if codings.next().is_some_and(|coding| !is_chunked(coding)) || codings.next().is_some() {
+    if coding.is_some_and(|coding| !is_chunked(coding)) || codings > 1 {
         let message = "the only transfer coding served is chunked, once; put others in \
                        Content-Encoding";
         return Err(Refused::new(StatusCode::NOT_IMPLEMENTED, "transfer_coding", message));

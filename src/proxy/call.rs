@@ -46,10 +46,10 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Begins to time it, if it is a client's. To be called before it is invoked, once.
-    pub(crate) fn begin(&mut self, state: &State) {
+    /// Begins to time it from `since` on, if it is a client's. To be called before it is invoked, once.
+    pub(crate) fn begin(&mut self, state: &State, since: Instant) {
         if self.stage == Stage::Entry {
-            let mut invoked = state.metrics.functions.begin(self.function, state.now());
+            let mut invoked = state.metrics.functions.begin(self.function, state.time_of(since));
             if self.asynchronous {
                 invoked.discard_time();
             }
@@ -57,12 +57,13 @@ impl Call {
         }
     }
 
-    /// Gives an invocation that has come in without a deadline that of its function, or of all.
-    pub(crate) fn keep_time(&mut self) {
+    /// Gives an invocation that has come in at `since` without a deadline that of its function, or of
+    /// all.
+    pub(crate) fn keep_time(&mut self, since: Instant) {
         if self.deadline.is_none() && self.stage == Stage::Entry && !self.asynchronous {
             let left = self.snapshot.function(self.function).deadline;
             let left = left.or(self.snapshot.timeouts.deadline);
-            self.deadline = left.and_then(|left| Instant::now().checked_add(left));
+            self.deadline = left.and_then(|left| since.checked_add(left));
         }
     }
 }
@@ -103,9 +104,9 @@ pub(super) fn of(
             let slot = call.snapshot.site.topology.node(node).slot;
             context.state.hear(slot, load);
         }
-        call.deadline = peer.deadline.and_then(|left| Instant::now().checked_add(left));
+        call.deadline = peer.deadline.and_then(|left| caller.came.checked_add(left));
     }
-    call.keep_time();
-    call.begin(&context.state);
+    call.keep_time(caller.came);
+    call.begin(&context.state, caller.came);
     call
 }

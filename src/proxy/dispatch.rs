@@ -27,7 +27,7 @@ use super::connect::Destination;
 use super::decision;
 use super::explain::{DEADLINE_PASSED, deadline_passed};
 use super::failure::Failure;
-use super::headers::note_forwarded;
+use super::headers::{find, note_forwarded};
 use super::outbound::{self, Prepared};
 use super::peer;
 use super::pending::{Pending, is_good};
@@ -235,7 +235,7 @@ impl Placing<'_> {
         let site = &self.call.snapshot.site;
         let headers = &mut outbound.head.headers;
         if target == site.here {
-            if headers.contains_key(&peer::CALL) {
+            if find(headers, &peer::CALL).is_some() {
                 // It was addressed to a peer before.
                 peer::remove(headers);
             }

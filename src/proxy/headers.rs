@@ -21,6 +21,12 @@ pub(super) fn is_internal(name: &str) -> bool {
     bytes.len() > 7 && bytes.starts_with(b"hopwise") && matches!(bytes[7], b'-' | b'_')
 }
 
+/// The first value of a field. Messages have few fields, so that to look at each takes less than to
+/// hash a name.
+pub(super) fn find<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
 /// Fields that belong to one connection only, whether `Connection` lists them or not.
 const HOP_BY_HOP: [HeaderName; 5] = [TRANSFER_ENCODING, UPGRADE, TE, KEEP_ALIVE, PROXY_CONNECTION];
 
@@ -180,7 +186,7 @@ pub fn append_forwarded_for(headers: &mut HeaderMap, client: &HeaderValue) {
 
 /// Notes the host and the scheme that the client used, unless an earlier proxy has noted them.
 pub fn note_forwarded(headers: &mut HeaderMap, scheme: &'static str) {
-    let host = headers.get(HOST).cloned();
+    let host = find(headers, &HOST).cloned();
     if let (Entry::Vacant(none), Some(host)) = (headers.entry(FORWARDED_HOST), host) {
         none.insert(host);
     }

@@ -61,7 +61,7 @@ where
         // It begins before it can be refused, so that whoever refuses it need not count it.
         let begun = InProgress::begin(connection, timed.then_some(now), trail.clone());
         let version = request.version();
-        let future = self.inner.call(Followed { request, trail });
+        let future = self.inner.call(Followed { request, came: now, trail });
         Counting { future, request: Some(begun), version }
     }
 }

@@ -13,6 +13,7 @@ mod connect;
 pub(crate) mod decision;
 pub mod dispatch;
 mod drain;
+mod exchange;
 mod executor;
 pub(crate) mod explain;
 mod failure;

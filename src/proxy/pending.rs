@@ -10,6 +10,7 @@ use crate::scheduling::route::{Invoked, Outcome, Ticket};
 use crate::state::State;
 use crate::topology::Slot;
 
+use super::headers::find;
 use super::queue::{Turn, Verdict};
 
 /// A step whose outcome is still to be recorded; a caller who goes away cancels it.
@@ -78,7 +79,7 @@ impl Pending {
         if !is_good(response.status()) {
             self.outcome = Outcome::Failed;
         }
-        let content_type = response.headers().get(http::header::CONTENT_TYPE);
+        let content_type = find(response.headers(), &http::header::CONTENT_TYPE);
         if content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream")) {
             self.discard_time();
         }

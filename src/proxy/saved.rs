@@ -16,7 +16,7 @@ pub(super) struct Saved {
     uri: http::Uri,
     /// `name:value`, each on a line; neither can have a line's end, and a name no colon.
     fields: Vec<u8>,
-    expects_continue: bool,
+    pub(super) expects_continue: bool,
     pub(super) idempotent: bool,
 }
 

@@ -39,7 +39,7 @@ pub(super) fn spawn(
             context.watch.make_room(share, metrics, now);
             if now.saturating_duration_since(upstreams_swept) >= UPSTREAM_SWEEP_INTERVAL {
                 upstreams_swept = now;
-                context.upstreams.sweep(snapshot.timeouts.idle);
+                context.upstreams.sweep(snapshot.timeouts.idle, now);
             }
         }
     });

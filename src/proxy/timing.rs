@@ -10,6 +10,7 @@ use crate::metrics::{CLIENT_GONE, Exemplar, Invoked};
 use crate::scheduling::route::Ticket;
 use crate::state::State;
 
+use super::headers::find;
 use super::pending::{Pending, is_good};
 use super::response_body::ResponseBody;
 
@@ -35,7 +36,7 @@ impl<'a> Timing<'a> {
     ) -> Self {
         if let Some(invoked) = &mut *invoked.borrow_mut()
             && invoked.wants_exemplar()
-            && let Some(traceparent) = headers.get(TRACEPARENT).map(HeaderValue::as_bytes)
+            && let Some(traceparent) = find(headers, &TRACEPARENT).map(HeaderValue::as_bytes)
             && let Some(trace_id) = trace_id(traceparent).filter(|_| is_sampled(traceparent))
         {
             invoked.exemplify(Exemplar::new("trace_id", trace_id));
@@ -91,12 +92,12 @@ pub(super) fn hear<B>(invoked: &RefCell<Option<Invoked>>, pending: &Pending, ans
     }
     let headers = answer.headers();
     let heard = pending.ticket().and_then(Ticket::heard_at);
-    let execution = headers.get(DURATION_SECONDS).and_then(|value| value.to_str().ok());
+    let execution = find(headers, &DURATION_SECONDS).and_then(|value| value.to_str().ok());
     let execution = execution.and_then(|text| text.parse().ok());
     let execution = execution.and_then(|secs| Duration::try_from_secs_f64(secs).ok());
     invoked.hear(heard, execution);
     if invoked.wants_exemplar()
-        && let Some(id) = headers.get(CALL_ID).and_then(|value| value.to_str().ok())
+        && let Some(id) = find(headers, &CALL_ID).and_then(|value| value.to_str().ok())
         && (1..=CALL_ID_MAX).contains(&id.len())
     {
         invoked.exemplify(Exemplar::new("call_id", id));

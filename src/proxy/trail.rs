@@ -31,10 +31,11 @@ use super::watch::Wait;
 
 const CALL_ID: &str = "x-call-id";
 
-/// A request with its trail.
+/// A request, when it came in, and its trail.
 #[derive(Debug)]
 pub struct Followed<B> {
     pub(super) request: Request<B>,
+    pub(super) came: Instant,
     pub(super) trail: Trail,
 }
 

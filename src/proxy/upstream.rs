@@ -3,15 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::Response;
 use http::request::Parts;
-use http::{Request, Response};
 use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -22,17 +20,15 @@ use crate::scheduling::Time;
 use crate::state::State;
 
 use super::connect::{self, Destination};
-use super::failure::{Failure, classify, io_kind};
+use super::exchange::exchange;
+use super::failure::{Failure, io_kind};
 use super::io::{Unanswered, UpstreamIo};
 use super::names::Names;
-use super::patience::{Overdue, Patience};
+use super::patience::Patience;
 use super::request_body::{Gate, Passage, Replay, RequestBody};
 use super::saved::Saved;
 use super::signature::Session;
 use super::trail::Mark;
-
-/// How long a body is held back for a `100 Continue`.
-const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The connections of one worker.
 #[derive(Debug)]
@@ -84,7 +80,8 @@ fn is_silent(error: &hyper::Error) -> bool {
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
-    since: Instant,
+    /// When a sweep first found it so: whoever comes back need not look at the clock.
+    since: Option<Instant>,
 }
 
 /// Counts a connection as long as it is open.
@@ -106,22 +103,22 @@ impl Drop for CountedOpen {
 
 /// hyper's end of a connection, and how long its answers may take.
 #[derive(Debug)]
-struct Connection {
-    sender: SendRequest<RequestBody>,
-    patience: Patience,
-    unanswered: Arc<Unanswered>,
+pub(super) struct Connection {
+    pub(super) sender: SendRequest<RequestBody>,
+    pub(super) patience: Patience,
+    pub(super) unanswered: Arc<Unanswered>,
     /// Signs what is sent, where peers share a key.
-    session: Option<Box<Session>>,
+    pub(super) session: Option<Box<Session>>,
     _counted: CountedOpen,
 }
 
 /// A connection in use. Released when answer and request are through; closed otherwise.
 #[derive(Debug)]
 pub(super) struct Lease {
-    connection: Option<Connection>,
+    pub(super) connection: Option<Connection>,
     home: Rc<Pool>,
-    sent: Option<Rc<Replay>>,
-    gate: Option<Arc<Gate>>,
+    pub(super) sent: Option<Rc<Replay>>,
+    pub(super) gate: Option<Arc<Gate>>,
     idle_max: usize,
 }
 
@@ -146,8 +143,8 @@ pub(super) struct Answered {
     pub(super) sent_at: Option<Time>,
     /// Its body, where that had to be read to tell whose answer it is.
     pub(super) read: Option<Box<Bytes>>,
-    saved: Rc<Saved>,
-    sent: Option<Rc<Replay>>,
+    pub(super) saved: Rc<Saved>,
+    pub(super) sent: Option<Rc<Replay>>,
 }
 
 impl Answered {
@@ -313,12 +310,14 @@ impl Upstreams {
     }
 
     /// Closes what has been idle for longer than `idle_max`, and forgets where nothing is sent.
-    pub(super) fn sweep(&self, idle_max: Duration) {
+    pub(super) fn sweep(&self, idle_max: Duration, now: Instant) {
         *self.last.borrow_mut() = None;
         self.pools.borrow_mut().retain(|_, pool| {
             let mut idle = pool.idle.borrow_mut();
-            idle.retain(|idle| {
-                !idle.connection.sender.is_closed() && idle.since.elapsed() < idle_max
+            idle.retain_mut(|idle| {
+                let since = *idle.since.get_or_insert(now);
+                !idle.connection.sender.is_closed()
+                    && now.saturating_duration_since(since) < idle_max
             });
             !idle.is_empty() || Rc::strong_count(pool) > 1
         });
@@ -333,13 +332,18 @@ impl Lease {
         Self { connection, home, sent: None, gate: None, idle_max }
     }
 
+    /// Where it leads to.
+    pub(super) fn authority(&self) -> &Authority {
+        &self.home.destination.authority
+    }
+
     /// Gives the connection back, if it can serve another request.
     pub(super) fn release(mut self) {
         let done = self.sent.as_ref().is_none_or(|sent| sent.is_complete());
         let Some(connection) = self.connection.take() else { return };
         let mut idle = self.home.idle.borrow_mut();
         if done && !connection.sender.is_closed() && idle.len() < self.idle_max {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { connection, since: None });
         }
     }
 
@@ -373,110 +377,5 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
-    }
-}
-
-/// A request on its way over a connection.
-struct Underway<F> {
-    lease: Lease,
-    saved: Rc<Saved>,
-    sent: Option<Rc<Replay>>,
-    /// How it may be sent once more.
-    kind: Kind,
-    answer: F,
-}
-
-/// What a request is besides its message.
-#[derive(Debug, Clone, Copy)]
-struct Kind {
-    expects_continue: bool,
-    idempotent: bool,
-}
-
-/// What hyper makes of a request; the request itself, where nothing of it was sent.
-type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
-
-/// Hands a request to its connection. Apart from waiting for the answer, so that what waits has no
-/// room in it for all that a request is made of, and hyper none to move.
-fn begin_exchange(
-    mut lease: Lease,
-    outbound: Box<Outbound>,
-) -> Result<Underway<impl Future<Output = Sent>>, Failure> {
-    let Outbound { mut head, mut body, expects_continue, idempotent, saved } = *outbound;
-    name_host(&mut head.headers, &lease.home.destination.authority);
-    let sent = body.replay();
-    lease.sent = sent.clone();
-    let saved = saved.unwrap_or_else(|| Saved::of(&head, expects_continue, idempotent));
-    let gate = (expects_continue && sent.is_some()).then(Arc::<Gate>::default);
-    if let Some(gate) = &gate {
-        body = body.behind(Arc::clone(gate));
-        lease.gate = Some(Arc::clone(gate));
-    }
-    if let Some(Connection { session: Some(session), .. }) = &mut lease.connection {
-        session.sign(&head.method, &head.uri, &mut head.headers);
-    }
-    let mut request = Request::from_parts(head, body);
-    if let Some(gate) = gate {
-        open_later(&gate);
-        hyper::ext::on_informational(&mut request, move |response| {
-            if response.status() == http::StatusCode::CONTINUE {
-                gate.set(Passage::Open);
-            }
-        });
-    }
-    let Some(Connection { sender, .. }) = &mut lease.connection else {
-        return Err(Failure::NothingRan(io::ErrorKind::NotConnected.into(), None));
-    };
-    let answer = sender.try_send_request(request);
-    Ok(Underway { lease, saved, sent, kind: Kind { expects_continue, idempotent }, answer })
-}
-
-/// One request and the head of its answer over one connection.
-async fn exchange(
-    lease: Lease,
-    outbound: Box<Outbound>,
-    timeouts: &Timeouts,
-) -> Result<Answered, Failure> {
-    let Underway { mut lease, saved, sent, kind, answer } = begin_exchange(lease, outbound)?;
-    let Some(Connection { patience, unanswered, .. }) = &mut lease.connection else {
-        return Err(Failure::NothingRan(io::ErrorKind::NotConnected.into(), None));
-    };
-    let answer = pin!(answer);
-    match patience.wait_for(answer, timeouts, sent.as_deref()).await {
-        Ok(Ok(response)) => {
-            Ok(Answered { response, lease, sent_at: None, read: None, saved, sent })
-        }
-        Err(Overdue::Answer) => Err(Failure::TimedOut),
-        Err(Overdue::RequestBody) => Err(Failure::ClientStalled),
-        Ok(Err(mut failed)) => Err(match failed.take_message() {
-            Some(request) => {
-                let (head, body) = request.into_parts();
-                let (saved, Kind { expects_continue, idempotent }) = (None, kind);
-                let outbound =
-                    Box::new(Outbound { head, body, expects_continue, idempotent, saved });
-                Failure::NothingRan(io::Error::other(failed.into_error()), Some(outbound))
-            }
-            None => classify(failed.into_error(), &saved, &sent, unanswered),
-        }),
-    }
-}
-
-/// Sends the body after a while even where the server says nothing (RFC 9110, 10.1.1).
-fn open_later(gate: &Arc<Gate>) {
-    let gate = Arc::downgrade(gate);
-    tokio::task::spawn_local(async move {
-        tokio::time::sleep(CONTINUE_WAIT).await;
-        if let Some(gate) = gate.upgrade() {
-            gate.set(Passage::Open);
-        }
-    });
-}
-
-/// A client of HTTP/1.0 may name no host, but we speak HTTP/1.1, which demands one.
-fn name_host(headers: &mut http::HeaderMap, authority: &Authority) {
-    if !headers.contains_key(http::header::HOST)
-        && let Ok(host) = http::HeaderValue::from_str(&authority.to_string())
-    {
-        headers.insert(http::header::HOST, host);
     }
 }
