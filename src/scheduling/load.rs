@@ -23,6 +23,10 @@ pub struct LoadReport {
 const STARTS: usize = 16;
 /// An answer is overdue when its invocation should have been done by this many times what it takes.
 const OVERDUE: f64 = 1.2;
+/// What one of ours counts for when it was just sent, and when it is about to end: what it has still
+/// to run is in the way, and not that it is there.
+const JUST_SENT: f64 = 1.5;
+const ABOUT_TO_END: f64 = 0.5;
 /// Over how many seconds the usual number of others' invocations at a node is averaged: some
 /// lifetimes of an invocation, so that it is a level, and few enough to follow a change of load.
 const LEVEL_LIFE_S: f64 = 3.0;
@@ -50,18 +54,18 @@ impl Sent {
 
     /// Of `outstanding` invocations how many are in the way of one more, if each takes `takes_s`, and
     /// `way_s` there and back. Whoever was sent longer ago than it takes is done, and its answer on
-    /// the way; unless it is overdue, too: then it is one that takes longer. Of the others who was
-    /// just sent counts for one and a half, and who is about to end for a half.
+    /// the way; unless it is overdue, too: then it is one that takes longer.
     pub(super) fn still_there(&self, outstanding: u32, takes_s: f64, way_s: f64, now: Time) -> f64 {
         let ours = f64::from(outstanding);
-        let (mut running, mut left, mut due) = (0, 0.0, 0);
-        for start in self.starts.iter().filter(|start| **start > Time::ZERO) {
-            let age_s = now.since(*start).as_secs_f64();
-            due += u32::from(age_s < takes_s * OVERDUE + way_s);
-            if age_s < takes_s {
-                running += 1;
-                left += 1.5 - age_s / takes_s;
-            }
+        let runs_since = now.before_secs(takes_s);
+        let due_since = now.before_secs(takes_s * OVERDUE + way_s);
+        let (mut running, mut due, mut ages_s) = (0, 0, 0.0);
+        // Places that are free are as old as can be, and so neither.
+        for start in self.starts {
+            let runs = start > runs_since;
+            running += usize::from(runs);
+            due += u32::from(start > due_since);
+            ages_s += if runs { now.secs_since(start) } else { 0.0 };
         }
         if running == STARTS {
             // Those before are forgotten; taken together, they are there for this share of the time.
@@ -69,8 +73,10 @@ impl Sent {
         }
         let overdue = f64::from(outstanding.saturating_sub(due));
         // Some that were sent since may be back already.
-        let known = (ours - overdue).min(running as f64);
-        overdue + left * known / (running as f64).max(1.0)
+        let running = running as f64;
+        let left = JUST_SENT * running - (JUST_SENT - ABOUT_TO_END) * ages_s / takes_s.max(1e-9);
+        let known = (ours - overdue).min(running);
+        overdue + left * known / running.max(1.0)
     }
 
     /// How many were sent too late for the node to know of them at `at`, `transit` away.

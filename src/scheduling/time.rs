@@ -33,6 +33,18 @@ impl Time {
         Self(self.0.saturating_sub(nanos(duration)))
     }
 
+    /// How many seconds after `earlier` this is; zero if it is before. To the nanosecond for as long as a
+    /// float can tell, and cheaper than [`Time::since`].
+    pub(super) fn secs_since(self, earlier: Self) -> f64 {
+        self.0.saturating_sub(earlier.0) as f64 * 1e-9
+    }
+
+    /// So many seconds before; the origin at the earliest.
+    pub(super) fn before_secs(self, secs: f64) -> Self {
+        // As many as fit, and none of what is no number.
+        Self(self.0.saturating_sub((secs * 1e9) as u64))
+    }
+
     /// Whole seconds since the origin.
     pub const fn as_secs(self) -> u64 {
         self.0 / 1_000_000_000
