@@ -7,6 +7,8 @@ from .ratios import spread
 from .special import CHAIN
 
 SUBJECTS = ["hopwise", "hopwise-41", "hopwise-proper"]
+# What no proxy on hyper can undercut: no subject of a demand, but it tells which can be met.
+FLOORS = ["floor", "floor-proper"]
 CPU = "cpu_us_per_request"
 CPU_FIGURES = [("haproxy", 0.95, 1.0), ("nginx", 1.0, 1.0), ("envoy", 0.40, 0.50)]
 # The least of the 1.5 to 2 ms that a call cost the earlier Python agent.
@@ -41,7 +43,7 @@ def cpu_figures(rows):
     for other, saturated, paced in CPU_FIGURES:
         for scenario, what, bound in [("saturated", "saturated", saturated),
                                       ("paced", "at 1 000 requests/s", paced)]:
-            for subject in SUBJECTS:
+            for subject in SUBJECTS + FLOORS:
                 values = rows.ratios(scenario, CPU, subject, other)
                 yield Figure(f"CPU per request, {what}, × {other}", subject, values, bound)
 
@@ -50,6 +52,16 @@ def extra(rows, kind):
     """CPU that `kind` needs beyond one pass, by turn."""
     one, both = (rows.values("hop", peer, CPU) for peer in ["one pass", kind])
     return {turn: both[turn] - one[turn] for turn in both if turn in one}
+
+
+def per_core(rows, subject, other):
+    """How many more connections `subject` takes in the same CPU time, also where neither was
+    saturated: the generator, which shares its core with the gateway, is the first to be."""
+    found = {}
+    for row in rows.all:
+        if row["scenario"] == "connections":
+            found.setdefault(row["round"], {})[row["peer"]] = row[CPU]
+    return [cpu[other] / cpu[subject] for cpu in found.values() if {subject, other} <= set(cpu)]
 
 
 def other_figures(rows):
@@ -65,6 +77,9 @@ def other_figures(rows):
         yield Figure("new connections/s, × haproxy", subject,
                      rows.ratios("connections", "requests_per_s", subject, "haproxy"), 1.0,
                      at_least=True)
+    for subject in SUBJECTS + FLOORS:
+        yield Figure("new connections per second of CPU time, × haproxy", subject,
+                     per_core(rows, subject, "haproxy"), 1.0, at_least=True)
     yield Figure("CPU per request with 50 000 samples, × with few", "hopwise",
                  rows.ratios("burst", CPU, "50 000 samples", "few samples"), 1.05)
     yield Figure("requests/s of two workers, × one", "hopwise",

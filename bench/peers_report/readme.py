@@ -23,7 +23,10 @@ log; the gateway and the generator have {elsewhere}. CPU is the run time of all 
 proxy over the requests answered. hopwise runs with all that it does by default, in dynamic mode
 (adaptive, predictive), as a node that may offload: among 5 nodes, or 41 (`hopwise-41`), the others
 of which are 50 ms away. `hopwise-proper` is the same with `header_case: proper`: like HAProxy and
-Envoy, and other than nginx, it does not keep the case of header fields.
+Envoy, and other than nginx, it does not keep the case of header fields. `floor` is no product but
+the least that a proxy on hyper can do (`bench/floor`): it passes messages on, and does nothing else.
+What it costs is hyper's, http's, tokio's and the kernel's; a demand that it misses can be met by no
+proxy on hyper, however little that does. `floor-proper` does not keep the case of header fields.
 
 """
 
