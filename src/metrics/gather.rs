@@ -85,6 +85,15 @@ impl Metrics {
 
     fn waits(&self) -> Vec<Family> {
         use Kind::{Counter, Gauge, Histogram};
+        let mut running_max = Family::new(
+            Gauge,
+            "hopwise_running_max",
+            "Invocations that may run here at once, where there is a queue",
+        );
+        // Without a queue there is no bound, and no number for that.
+        if self.running_max.get() < i64::from(u32::MAX) {
+            running_max.push(vec![], self.running_max.get());
+        }
         vec![
             Family::of(Gauge, "hopwise_in_flight", "Invocations running here, or waiting", {
                 self.in_flight.get()
@@ -92,12 +101,7 @@ impl Metrics {
             Family::of(Gauge, "hopwise_queued", "Invocations waiting for their turn here", {
                 self.queued.get()
             }),
-            Family::of(
-                Gauge,
-                "hopwise_running_max",
-                "Invocations that may run here at once, where there is a queue",
-                self.running_max.get(),
-            ),
+            running_max,
             Family::of(
                 Histogram,
                 "hopwise_queue_wait_seconds",

@@ -8,7 +8,7 @@ use super::adaptive::Lesson;
 use super::estimate::LoadReport;
 use super::policy::Architecture;
 use super::route::{Outcome, Run, Ticket};
-use super::speed::{PACE_USUAL_MILLI, Service};
+use super::speed::{PACE_USUAL_MILLI, Service, Surprise};
 use super::warmth::COLD_FACTOR;
 use super::{FunctionName, FunctionRecord, Scheduler, Site, Time};
 use crate::topology::{Role, Slot};
@@ -199,8 +199,9 @@ impl<R: Rng> Scheduler<R> {
         cold
     }
 
-    /// Takes one service apart: what of it is the function, what the node, what the moment.
-    fn learn_from(
+    /// Takes one service apart: what of it is the function, what the node, what both together, what the
+    /// moment.
+    pub(super) fn learn_from(
         &mut self,
         function: FunctionName,
         slot: Slot,
@@ -211,12 +212,17 @@ impl<R: Rng> Scheduler<R> {
         let usual = self.function_mut(function, now).service;
         let Some(estimate) = self.estimate_mut(slot) else { return };
         let at_usual_pace_s = sample_s / (f64::from(pace_milli) * 1e-3).exp();
-        if let Some(surprise) =
-            usual.surprise(at_usual_pace_s).filter(|_| pace_milli < PACE_USUAL_MILLI)
-        {
+        let surprise = usual.surprise(at_usual_pace_s).filter(|_| pace_milli < PACE_USUAL_MILLI);
+        if let Some(surprise) = surprise {
             estimate.speed.learn(surprise);
         }
-        let on_usual_node_s = at_usual_pace_s / estimate.speed.factor();
-        self.function_mut(function, now).service.record(on_usual_node_s, now);
+        let factor = estimate.speed.factor();
+        let record = self.function_mut(function, now);
+        if let Some(Surprise { log, variance }) = surprise {
+            let beyond = Surprise { log: log - factor.ln(), variance };
+            record.warmth.learn_factor(slot, beyond);
+        }
+        let on_usual_node_s = at_usual_pace_s / (factor * record.warmth.factor(slot));
+        record.service.record(on_usual_node_s, now);
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Outlook {
     /// Seconds for which a node is believed to be slower than usual.
     pub(super) slow_life_s: f64,
     pub(super) now: Time,
-    /// Where the function is warm.
+    /// Where the function is warm, and where it takes longer.
     pub(super) warmth: Warmth,
 }
 
@@ -70,7 +70,7 @@ impl Outlook {
         least_s: f64,
     ) -> Result<Completion, f64> {
         let network_s = estimate.network.filter(|_| !local).unwrap_or_default().as_secs_f64();
-        let alone_s = self.service_s * estimate.speed.factor();
+        let alone_s = self.service_s * estimate.speed.factor() * self.warmth.factor(slot);
         let cold_start_s = self.warmth.extra_s(slot, self.now);
         let way_s = network_s + cold_start_s;
         let success = estimate.success.max(SUCCESS_MIN);

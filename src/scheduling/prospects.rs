@@ -66,6 +66,7 @@ impl<R: Rng> Scheduler<R> {
         let Outlook { now, slow_life_s, service_s, .. } = *outlook;
         let reported = estimate.load.in_flight().map(|(count, at)| (count, now.since(at)));
         let here = node == site.here;
+        let service_s = service_s * estimate.speed.factor() * outlook.warmth.factor(slot);
         Some(Prospect {
             node,
             drained: estimate.drained,
@@ -77,7 +78,7 @@ impl<R: Rng> Scheduler<R> {
             service_factor: estimate.speed.factor(),
             slowdown: estimate.load.slowdown(estimate.outstanding, slow_life_s, now),
             success: estimate.success,
-            service_s: service_s * estimate.speed.factor(),
+            service_s,
             completion_s: outlook.completion(slot, estimate, here, f64::INFINITY).ok()?.total_s,
         })
     }

@@ -216,11 +216,16 @@ impl Speed {
     }
 
     pub(super) fn learn(&mut self, surprise: Surprise) {
+        self.learn_beyond(surprise, SPEED_ALIKE);
+    }
+
+    /// The same, where those are alike whose logarithms differ by no more than `alike`.
+    pub(super) fn learn_beyond(&mut self, surprise: Surprise, alike: f64) {
         let weight = 1.0 / surprise.variance;
         let kept = self.weight * (SPEED_WEIGHT_MAX / (self.weight + weight)).min(1.0);
         self.log += (surprise.log - self.log) * weight / (kept + SPEED_PRIOR + weight);
         self.weight = kept + weight;
-        let beyond = (self.log.abs() - SPEED_ALIKE).max(0.0);
+        let beyond = (self.log.abs() - alike).max(0.0);
         self.factor = beyond.copysign(self.log).exp();
     }
 }

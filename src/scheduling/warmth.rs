@@ -4,8 +4,11 @@
 //! says so: it shows in a service several times as long as usual after a gap longer than any that
 //! was harmless. What is learned of the gap and of the cost is the function's, and holds at every
 //! node.
+//!
+//! Also where it takes longer than that node's speed tells, as where its data is far away.
 
 use super::Time;
+use super::speed::{Speed, Surprise};
 use crate::topology::Slot;
 
 /// Nodes of which it is remembered when the function last ran there; the longest ago go.
@@ -19,10 +22,17 @@ const GAP_MIN_S: f64 = 1.0;
 /// nothing was known of in the share of those that were cold.
 const WEIGHT: f64 = 0.2;
 
+/// Nodes whose logarithms of time for one function differ by no more than this from what their speed
+/// tells are as fast as that: with none, a node is taken for slow for which it was only met too often
+/// at bad moments.
+const ALIKE: f64 = 0.05;
+
 #[derive(Debug, Clone, Copy)]
 struct Place {
     slot: Slot,
     last: Time,
+    /// How fast the function is there besides the speed of the node.
+    own: Speed,
 }
 
 /// What is known of the cold starts of one function.
@@ -94,12 +104,28 @@ impl Warmth {
 
     /// Whether nothing is known of the function at the node of `slot`.
     pub(super) fn is_new(&self, slot: Slot) -> bool {
-        !self.places.iter().flatten().any(|place| place.slot == slot)
+        self.place(slot).is_none()
+    }
+
+    /// How many times as long the function takes at the node of `slot` as the speed of that node
+    /// tells.
+    pub(super) fn factor(&self, slot: Slot) -> f64 {
+        self.place(slot).map_or(1.0, |place| place.own.factor())
+    }
+
+    /// Learns that from a service there, beside what the speed of the node would have had expected.
+    pub(super) fn learn_factor(&mut self, slot: Slot, surprise: Surprise) {
+        if let Some(place) = self.places.iter_mut().flatten().find(|place| place.slot == slot) {
+            place.own.learn_beyond(surprise, ALIKE);
+        }
+    }
+
+    fn place(&self, slot: Slot) -> Option<&Place> {
+        self.places.iter().flatten().find(|place| place.slot == slot)
     }
 
     fn gap_s(&self, slot: Slot, now: Time) -> Option<f64> {
-        let place = self.places.iter().flatten().find(|place| place.slot == slot)?;
-        Some(now.since(place.last).as_secs_f64())
+        Some(now.since(self.place(slot)?.last).as_secs_f64())
     }
 
     fn note(&mut self, slot: Slot, now: Time) {
@@ -109,7 +135,8 @@ impl Warmth {
             (0..PLACES).min_by_key(age).unwrap_or_default()
         };
         let i = known.unwrap_or_else(oldest);
-        self.places[i] = Some(Place { slot, last: now });
+        let own = self.places[i].filter(|_| known.is_some()).map_or(Speed::default(), |p| p.own);
+        self.places[i] = Some(Place { slot, last: now, own });
     }
 }
 

@@ -114,3 +114,32 @@ fn opening_a_connection_is_no_part_of_the_way() {
     let network = prospects.iter().find(|p| p.node == cloud1).unwrap().network;
     assert_eq!(network, Some(Duration::from_millis(120)));
 }
+
+#[test]
+fn where_a_function_takes_longer_is_known_and_holds_for_no_other() {
+    let topology = two_clouds();
+    let site = site(&topology, "edge", fixed(Decentralized));
+    let mut scheduler = scheduler(&topology, 1);
+    let [near, far] = ["near", "far"].map(|name| FunctionName::new(name).unwrap());
+    let slots = ["cloud1", "cloud2"].map(|id| topology.node(topology.index_of(id).unwrap()).slot);
+    for i in 0..400 {
+        let now = at(f64::from(i));
+        // The data of one of them is far from the first cloud.
+        for (function, slot, secs) in [
+            (near, slots[0], 0.2),
+            (near, slots[1], 0.2),
+            (far, slots[0], 0.3),
+            (far, slots[1], 0.2),
+        ] {
+            scheduler.function_mut(function, now).warmth.learn(slot, secs, None, now, now);
+            scheduler.learn_from(function, slot, secs, 0, now);
+        }
+    }
+    for (function, expected) in [(near, [0.2, 0.2]), (far, [0.3, 0.2])] {
+        let (_, prospects) = scheduler.prospects(&site, Some(function), at(400.0));
+        for (slot, secs) in slots.into_iter().zip(expected) {
+            let found = prospects.iter().find(|p| topology.node(p.node).slot == slot).unwrap();
+            assert!((found.service_s / secs).ln().abs() < 0.1, "{function} {found:?}");
+        }
+    }
+}

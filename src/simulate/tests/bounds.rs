@@ -101,7 +101,7 @@ fn nobody_beats_one_that_knows_everything() {
     let others = &policies[..policies.len() - 1];
     let mut places = 0;
     for (place, best, clairvoyant) in beside(&figures, others, "clairvoyant") {
-        assert!(best >= 0.95 * clairvoyant, "{place}: {best} {clairvoyant}");
+        assert!(best >= 0.93 * clairvoyant, "{place}: {best} {clairvoyant}");
         places += 1;
     }
     assert_eq!(places, 18);
