@@ -25,6 +25,9 @@ def ran_at(process):
 def counted(bench, name, start, requests):
     """All that new processes, which `start` starts, execute to answer so many requests."""
     out = bench.scratch / f"callgrind-{name}-{requests}"
+    # What a count that failed has left would be added to this one.
+    for earlier in bench.scratch.glob(f"{out.name}-*"):
+        earlier.unlink()
     valgrind = ["valgrind", "--tool=callgrind", "--trace-children=yes",
                 f"--callgrind-out-file={out}-%p", "--log-file=/dev/null"]
     processes = start(valgrind)
