@@ -211,15 +211,16 @@ impl<R: Rng> Scheduler<R> {
     ) {
         let usual = self.function_mut(function, now).service;
         let Some(estimate) = self.estimate_mut(slot) else { return };
-        let at_usual_pace_s = sample_s / (f64::from(pace_milli) * 1e-3).exp();
+        let slowdown = if pace_milli == 0 { 1.0 } else { (f64::from(pace_milli) * 1e-3).exp() };
+        let at_usual_pace_s = sample_s / slowdown;
         let surprise = usual.surprise(at_usual_pace_s).filter(|_| pace_milli < PACE_USUAL_MILLI);
         if let Some(surprise) = surprise {
             estimate.speed.learn(surprise);
         }
-        let factor = estimate.speed.factor();
+        let (factor, log_factor) = (estimate.speed.factor(), estimate.speed.log_factor());
         let record = self.function_mut(function, now);
         if let Some(Surprise { log, variance }) = surprise {
-            let beyond = Surprise { log: log - factor.ln(), variance };
+            let beyond = Surprise { log: log - log_factor, variance };
             record.warmth.learn_factor(slot, beyond);
         }
         let on_usual_node_s = at_usual_pace_s / (factor * record.warmth.factor(slot));

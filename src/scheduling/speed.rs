@@ -176,10 +176,12 @@ impl Pace {
 
     /// Thousandths of the logarithm of how many times slower than usual; 0 when as usual.
     pub(super) fn milli(&self, now: Time) -> u16 {
-        let stood_out = self.log >= PACE_DEVIATIONS * self.variance.sqrt();
+        if self.log < PACE_DEVIATIONS * self.variance.sqrt() {
+            return 0;
+        }
         let (log, _) = self.at(now);
         let milli = (log * 1e3).clamp(0.0, PACE_MILLI_MAX) as u16;
-        if stood_out && milli >= PACE_USUAL_MILLI { milli } else { 0 }
+        if milli >= PACE_USUAL_MILLI { milli } else { 0 }
     }
 }
 
@@ -188,8 +190,9 @@ impl Pace {
 pub(super) struct Speed {
     log: f64,
     weight: f64,
-    /// How many times as long as usual it takes.
+    /// How many times as long as usual it takes, and the logarithm of that.
     factor: f64,
+    log_factor: f64,
 }
 
 /// What it takes to believe that nodes differ: the weight of "they do not", as a number of samples
@@ -205,7 +208,7 @@ const SPEED_ALIKE: f64 = 0.15;
 
 impl Default for Speed {
     fn default() -> Self {
-        Self { log: 0.0, weight: 0.0, factor: 1.0 }
+        Self { log: 0.0, weight: 0.0, factor: 1.0, log_factor: 0.0 }
     }
 }
 
@@ -213,6 +216,11 @@ impl Speed {
     /// How many times as long as on a usual node functions run there.
     pub(super) fn factor(&self) -> f64 {
         self.factor
+    }
+
+    /// The logarithm of that.
+    pub(super) fn log_factor(&self) -> f64 {
+        self.log_factor
     }
 
     pub(super) fn learn(&mut self, surprise: Surprise) {
@@ -225,8 +233,10 @@ impl Speed {
         let kept = self.weight * (SPEED_WEIGHT_MAX / (self.weight + weight)).min(1.0);
         self.log += (surprise.log - self.log) * weight / (kept + SPEED_PRIOR + weight);
         self.weight = kept + weight;
-        let beyond = (self.log.abs() - alike).max(0.0);
-        self.factor = beyond.copysign(self.log).exp();
+        let log_factor = (self.log.abs() - alike).max(0.0).copysign(self.log);
+        if log_factor != self.log_factor {
+            (self.log_factor, self.factor) = (log_factor, log_factor.exp());
+        }
     }
 }
 
