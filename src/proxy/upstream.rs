@@ -61,8 +61,9 @@ impl Pool {
         tasks.push(task);
     }
 
-    /// Looks at what came of an exchange. If nothing was heard any more, nothing will be on other connections:
-    /// all of them are closed, so that nobody waits there for an answer that has got lost on its way.
+    /// Looks at what came of an exchange. If nothing was heard any more, nothing will be on other
+    /// connections: all of them are closed, so that nobody waits there for an answer that has got lost
+    /// on its way.
     fn check(&self, settled: &Result<Answered, Failure>) {
         if let Err(Failure::Broken(error, _)) = settled
             && is_silent(error)
