@@ -1,5 +1,5 @@
-//! The least that a proxy on hyper can do: what `bench/peers` measures here no care of ours can
-//! undercut, as long as hyper reads and writes the messages.
+//! The least that a proxy on hyper can do, as far as we know how to use it: what `bench/peers` measures
+//! here no care of ours undercuts, as long as hyper reads and writes the messages.
 //!
 //! One thread, one gateway, its connections kept; heads moved and not copied, `Connection` taken out,
 //! `X-Forwarded-…` put in, bodies passed on, as nginx and HAProxy are set up there. No limit, no

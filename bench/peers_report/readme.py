@@ -25,8 +25,8 @@ proxy over the requests answered. hopwise runs with all that it does by default,
 of which are 50 ms away. `hopwise-proper` is the same with `header_case: proper`: like HAProxy and
 Envoy, and other than nginx, it does not keep the case of header fields. `floor` is no product but
 the least that a proxy on hyper can do (`bench/floor`): it passes messages on, and does nothing else.
-What it costs is hyper's, http's, tokio's and the kernel's; a demand that it misses can be met by no
-proxy on hyper, however little that does. `floor-proper` does not keep the case of header fields.
+What it costs is hyper's, http's, tokio's and the kernel's; what it misses by more than the spread is
+out of reach for a proxy on hyper that uses it no better than we know how to. `floor-proper` does not keep the case of header fields.
 
 """
 
