@@ -1,15 +1,17 @@
 //! The beginning of a client connection: what it speaks, found out by its first bytes.
 
 use std::cell::RefCell;
-use std::io::{self, Read};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
-use socket2::SockRef;
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -36,27 +38,22 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// Appends what there is to read now.
-    fn read(&self, stream: &TcpStream, first: &mut Vec<u8>) -> io::Result<()> {
-        let mut bytes = self.0.borrow_mut();
-        match (&*SockRef::from(stream)).read(&mut bytes)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                first.extend_from_slice(&bytes[..read]);
-                Ok(())
+    /// Appends what the client says next.
+    ///
+    /// The runtime takes a new connection to be readable, since most clients have asked by then, and
+    /// knows it empty after a read that did not fill the buffer: no call is in vain.
+    async fn read_more(&self, stream: &mut TcpStream, first: &mut Vec<u8>) -> io::Result<()> {
+        poll_fn(|cx| {
+            let mut bytes = self.0.borrow_mut();
+            let mut read = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-        }
-    }
-
-    /// Appends what the client says next. Most have asked when they are taken, which the runtime has
-    /// not heard of yet, so the socket is asked first.
-    async fn read_more(&self, stream: &TcpStream, first: &mut Vec<u8>) -> io::Result<()> {
-        match self.read(stream, first) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                stream.async_io(Interest::READABLE, || self.read(stream, first)).await
-            }
-            read => read,
-        }
+            first.extend_from_slice(read.filled());
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 }
 
@@ -91,7 +88,7 @@ enum Spoken {
 /// The connection with the builder for what the client begins to speak; none if it says too little
 /// in time.
 pub(super) async fn begin(
-    stream: TcpStream,
+    mut stream: TcpStream,
     context: &Rc<Context>,
     snapshot: &Snapshot,
     port: Port,
@@ -102,7 +99,7 @@ pub(super) async fn begin(
     let plain = |stream| (Stream::Plain(stream), Transport::Plain);
     let mut first = Vec::new();
     let ((stream, transport), http2) =
-        match timeout(within, spoken(&stream, takes_tls, &context.scratch, &mut first))
+        match timeout(within, spoken(&mut stream, takes_tls, &context.scratch, &mut first))
             .await
             .ok()?
             .ok()?
@@ -143,7 +140,7 @@ fn late() -> io::Error {
 /// hyper-util could tell HTTP/1 from HTTP/2 by itself, but would wait for ever for a client that
 /// says nothing, and look through what it has read ahead on every read.
 async fn spoken(
-    stream: &TcpStream,
+    stream: &mut TcpStream,
     takes_tls: bool,
     scratch: &Scratch,
     first: &mut Vec<u8>,
