@@ -48,7 +48,8 @@ fn invoke(state: &State, function: FunctionName) {
     };
     let decision = state.decide(&snapshot, &invocation);
     if let Some(ticket) = black_box(decision).ticket {
-        state.record(ticket, Outcome::Good, None, None, 200);
+        let now = state.now();
+        state.record(ticket, Outcome::Good, None, None, 200, now);
     }
 }
 

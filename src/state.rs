@@ -250,8 +250,8 @@ impl State {
         self.metrics.count_decision(kind, decision.architecture, decision.fallback_from);
     }
 
-    /// Learns from how a step ended, and from what the node asked said of itself, or the node that
-    /// ran it where that is another. A `status` of 0 is none.
+    /// Learns from how a step ended at `now`, and from what the node asked said of itself, or the node
+    /// that ran it where that is another. A `status` of 0 is none.
     pub fn record(
         &self,
         ticket: Ticket,
@@ -259,9 +259,9 @@ impl State {
         report: Option<LoadReport>,
         ran: Option<(Slot, LoadReport)>,
         status: u16,
+        now: Time,
     ) {
         self.metrics.count_outcome(outcome);
-        let now = self.now();
         let topology = || Arc::clone(&self.current.load().site.topology);
         self.metrics.nodes.record(topology, &ticket, outcome, status, now);
         self.scheduler().record_placed(ticket, outcome, report, ran, now);

@@ -54,6 +54,8 @@ impl Drop for Connection {
 pub(crate) struct InProgress {
     connection: Arc<Connection>,
     begun: Option<Instant>,
+    /// When its answer was through, if it is known.
+    pub(super) ended: Option<Instant>,
     /// Of its answer, or 0 as long as there is none.
     pub(super) status: u16,
     pub(super) trail: Trail,
@@ -68,7 +70,7 @@ impl InProgress {
     ) -> Self {
         connection.watched.begin_call();
         connection.connected.begin();
-        Self { connection: Arc::clone(connection), begun, status: 0, trail }
+        Self { connection: Arc::clone(connection), begun, ended: None, status: 0, trail }
     }
 
     pub(super) fn state(&self) -> &State {
@@ -83,7 +85,7 @@ impl Drop for InProgress {
         if let Some(begun) = self.begun
             && self.status > 0
         {
-            let took = begun.elapsed();
+            let took = self.ended.map_or_else(|| begun.elapsed(), |ended| ended - begun);
             self.state().metrics.time_request(self.status, took);
             self.trail.ends(took);
         }

@@ -1,6 +1,7 @@
 //! Outcomes still to be recorded.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Response, StatusCode};
 
@@ -93,25 +94,31 @@ impl Pending {
     }
 
     /// The answer is through.
-    pub(super) fn finish(mut self: Box<Self>) {
+    pub(super) fn finish(self: Box<Self>) {
+        self.finish_at(Instant::now());
+    }
+
+    /// The answer was through at `now`.
+    pub(super) fn finish_at(mut self: Box<Self>, now: Instant) {
         let outcome = self.outcome;
-        self.record(outcome);
+        self.record(outcome, now);
     }
 
     /// The answer broke off upstream.
     pub(super) fn fail(mut self: Box<Self>) {
-        self.record(Outcome::Lost);
+        self.record(Outcome::Lost, Instant::now());
     }
 
     /// It has ended like this; what comes after it is not counted.
     pub(super) fn settle(&mut self, outcome: Outcome) {
-        self.record(outcome);
+        self.record(outcome, Instant::now());
     }
 
-    fn record(&mut self, outcome: Outcome) {
+    fn record(&mut self, outcome: Outcome, now: Instant) {
         if let Some(ticket) = self.ticket.take() {
             let observed = self.observed.take();
-            self.state.record(ticket, outcome, self.report, observed, self.status);
+            let now = self.state.time_of(now);
+            self.state.record(ticket, outcome, self.report, observed, self.status, now);
         }
         if outcome != Outcome::Good
             && let Some(turn) = &mut self.turn
@@ -126,7 +133,9 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.record(Outcome::Cancelled);
+        if self.ticket.is_some() || self.turn.is_some() {
+            self.record(Outcome::Cancelled, Instant::now());
+        }
     }
 }
 

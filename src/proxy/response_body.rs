@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
@@ -139,8 +139,16 @@ impl Streamed {
         if let Some(lease) = self.lease.take() {
             lease.release();
         }
+        // One look at the clock for all that ends with it.
+        let now = Instant::now();
         if let Some(pending) = self.pending.take() {
-            pending.finish();
+            pending.finish_at(now);
+        }
+        if let Some(timed) = &mut self.timed {
+            timed.end_at(now);
+        }
+        if let Some(request) = &mut self.request {
+            request.ended = Some(now);
         }
         self.note(End::Through);
     }

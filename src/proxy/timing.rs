@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -66,7 +66,7 @@ impl Drop for Timing<'_> {
     }
 }
 
-/// An invocation that is being answered; it ends when this is dropped.
+/// An invocation that is being answered; it ends when this is dropped, if not before.
 #[derive(Debug)]
 pub(super) struct Timed {
     state: Arc<State>,
@@ -74,11 +74,20 @@ pub(super) struct Timed {
     invoked: Option<Invoked>,
 }
 
+impl Timed {
+    /// It ended at `now`.
+    pub(super) fn end_at(&mut self, now: Instant) {
+        if let Some(invoked) = self.invoked.take() {
+            let (now, good) = (self.state.time_of(now), is_good(self.status));
+            invoked.end(&self.state.metrics.functions, self.status.as_u16(), good, now);
+        }
+    }
+}
+
 impl Drop for Timed {
     fn drop(&mut self) {
-        if let Some(invoked) = self.invoked.take() {
-            let (now, good) = (self.state.now(), is_good(self.status));
-            invoked.end(&self.state.metrics.functions, self.status.as_u16(), good, now);
+        if self.invoked.is_some() {
+            self.end_at(Instant::now());
         }
     }
 }
