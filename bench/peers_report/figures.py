@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from .ratios import spread
 from .special import CHAIN
 
-SUBJECTS = ["hopwise", "hopwise-41", "hopwise-proper"]
+SUBJECTS = ["hopwise", "hopwise-41", "hopwise-proper", "hopwise-plain"]
 # What no proxy on hyper can undercut: no subject of a demand, but it tells which can be met.
 FLOORS = ["floor", "floor-proper"]
 CPU = "cpu_us_per_request"

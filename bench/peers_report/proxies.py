@@ -98,7 +98,7 @@ hop_limit: {hop_limit}
 workers: {workers}
 header_case: {header_case}
 gateway: "127.0.0.1:{gateway}"
-listen: {{ data: "0.0.0.0:{port}", admin: "127.0.0.1:{admin}" }}
+listen: {{ data: "0.0.0.0:{port}", admin: "127.0.0.1:{admin}"{tls} }}
 timeouts: {{ keep_alive_ms: 75000 }}
 {peers}
 {more}
@@ -118,16 +118,19 @@ class Sidecar:
     hop_limit: int = 2
     topology: str = ""
     key_file: str = ""
+    tls: str = ""
     header_case: str = "preserve"
     gateway: int = GATEWAY_PORT
     more: str = ""
     environment: tuple = ()
+    program: str = "hopwise"
 
     def config(self, port, directory):
         return HOPWISE.format(
             architecture=self.architecture, node=self.node, hop_limit=self.hop_limit,
             workers=self.workers, header_case=self.header_case,
             gateway=self.gateway, port=port, admin=port + 500,
+            tls=f", tls: {self.tls}" if self.tls else "",
             peers=f"peers: {{ key_file: {self.key_file} }}" if self.key_file else "",
             more=self.more.format(directory=directory),
             topology=self.topology or topology_of(self.nodes, port))
@@ -206,7 +209,7 @@ class Proxies:
     def hopwise(self, directory, port, sidecar):
         path = directory / "hopwise.yaml"
         path.write_text(sidecar.config(port, directory))
-        command = [self.programs["hopwise"], "run", "--config", path]
+        command = [self.programs[sidecar.program], "run", "--config", path]
         return ["env", *sidecar.environment, *command] if sidecar.environment else command
 
 
@@ -227,6 +230,7 @@ TRACES = (f"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{GATEWAY_PORT}",
 
 SIDECARS = {"hopwise": Sidecar(), "hopwise-41": Sidecar(nodes=41),
             "hopwise-proper": Sidecar(header_case="proper"),
+            "hopwise-plain": Sidecar(program="plain"),
             "hopwise-off": Sidecar(architecture="decentralized", more=OFF),
             "hopwise-log": Sidecar(more=LOG),
             "hopwise-traces": Sidecar(environment=TRACES),

