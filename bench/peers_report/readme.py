@@ -24,11 +24,12 @@ proxy over the requests answered. hopwise runs with all that it does by default,
 (adaptive, predictive), as a node that may offload: among 5 nodes, or 41 (`hopwise-41`), the others
 of which are 50 ms away. `hopwise-proper` is the same with `header_case: proper`: like HAProxy and
 Envoy, and other than nginx, it does not keep the case of header fields. hopwise is built by
-`bench/pgo`, which has shown the compiler these loads, hops, TLS and HTTP/2; `hopwise-plain` is what `cargo build --release` makes.
-`floor` is no product but the least that a proxy on hyper can do (`bench/floor`), built in the same
-way: it passes messages on, and does nothing else. What it costs is hyper's, http's, tokio's and the
-kernel's; what it misses by more than the spread is out of reach for a proxy on hyper that uses it no
-better than we know how to. `floor-proper` does not keep the case of header fields.
+`bench/pgo`, which has shown the compiler these loads, hops, TLS and HTTP/2; `hopwise-plain` is what
+`cargo build --release` makes. `floor` is no product but the least that a proxy on hyper can do
+(`bench/floor`), built as hopwise is: it passes messages on, and does nothing else. What it costs is
+hyper's, http's, tokio's and the kernel's; what it misses by more than the spread is out of reach for
+a proxy on hyper that uses it no better than we know how to. `floor-proper` does not keep the case of
+header fields.
 
 """
 

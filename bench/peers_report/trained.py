@@ -30,12 +30,13 @@ class Build:
 
     def cargo(self, flag, wanted):
         """The programs `wanted`, built with one more flag of rustc."""
-        flags = " ".join([os.environ.get("RUSTFLAGS", ""), self.flags, flag])
+        flags = [*os.environ.get("RUSTFLAGS", "").split(), *self.flags.split(), flag]
         asked = [word for name, kind in wanted.items() for word in (f"--{kind}", name)]
         # Naming the target keeps the flag from build scripts and macros.
         tools.run("cargo", "build", "--quiet", "--locked", "--profile", self.profile, "--target",
                   self.target, "--target-dir", self.directory, *asked, cwd=self.root,
-                  env={**os.environ, "RUSTFLAGS": flags})
+                  # Encoded, since a path may have spaces in it.
+                  env={**os.environ, "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(flags)})
         made = self.directory / self.target / {"dev": "debug"}.get(self.profile, self.profile)
         return {name: made / ("examples" if kind == "example" else "") / name
                 for name, kind in wanted.items()}
