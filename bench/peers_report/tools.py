@@ -48,19 +48,19 @@ def envoy(cache):
 
 
 def target(root):
-    return Path(os.environ.get("CARGO_TARGET_DIR", root / "target")) / "release"
+    return Path(os.environ.get("CARGO_TARGET_DIR", root / "target")).resolve()
 
 
 def load(root):
     """The load generator, and the gateway it can be."""
     run("cargo", "build", "--release", "--quiet", "--example", "load", cwd=root)
-    return target(root) / "examples/load"
+    return target(root) / "release/examples/load"
 
 
 def plain(root):
     """hopwise as cargo builds it when nothing is said."""
     run("cargo", "build", "--release", "--quiet", "--bin", "hopwise", cwd=root)
-    return target(root) / "hopwise"
+    return target(root) / "release/hopwise"
 
 
 def first_line(*command):
