@@ -53,10 +53,15 @@ impl Sent {
     }
 
     /// Of `outstanding` invocations how many are in the way of one more, if each takes `takes_s`, and
-    /// `way_s` there and back. Whoever was sent longer ago than it takes is done, and its answer on
-    /// the way; unless it is overdue, too: then it is one that takes longer.
+    /// `way_s` there and back.
+    ///
+    /// The mean of two counts: that by age sees who is about to go, and errs where some take longer
+    /// than others; that by shares of time does not, and sees nobody. Whoever is there counts for
+    /// more the later it was sent.
     pub(super) fn still_there(&self, outstanding: u32, takes_s: f64, way_s: f64, now: Time) -> f64 {
         let ours = f64::from(outstanding);
+        // Of its time until it is back an invocation spends this part there (Little's law).
+        let by_share = ours * takes_s / (takes_s + way_s).max(1e-9);
         let runs_since = now.before_secs(takes_s);
         let due_since = now.before_secs(takes_s * OVERDUE + way_s);
         let (mut running, mut due, mut ages_s) = (0, 0, 0.0);
@@ -68,15 +73,18 @@ impl Sent {
             ages_s += if runs { now.secs_since(start) } else { 0.0 };
         }
         if running == STARTS {
-            // Those before are forgotten; taken together, they are there for this share of the time.
-            return ours * takes_s / (takes_s + way_s);
+            // Those before are forgotten.
+            return by_share;
         }
+        // Whoever was sent longer ago than it takes is done, and its answer on the way; unless it is
+        // overdue, too: then it is one that takes longer.
         let overdue = f64::from(outstanding.saturating_sub(due));
-        // Some that were sent since may be back already.
         let running = running as f64;
-        let left = JUST_SENT * running - (JUST_SENT - ABOUT_TO_END) * ages_s / takes_s.max(1e-9);
-        let known = (ours - overdue).min(running);
-        overdue + left * known / running.max(1.0)
+        // Some that were sent since may be back already.
+        let by_age = overdue + (ours - overdue).min(running);
+        let mean_age = if running > 0.0 { ages_s / (running * takes_s) } else { 0.5 };
+        let weight = JUST_SENT - (JUST_SENT - ABOUT_TO_END) * mean_age;
+        f64::midpoint(by_age, by_share) * weight
     }
 
     /// How many were sent too late for the node to know of them at `at`, `transit` away.
@@ -226,18 +234,21 @@ mod tests {
             sent.record(at(start));
         }
         // Each takes 0.2 s and the way 0.12 s: the first is answered by 1.32.
-        for (now, outstanding, there) in [
-            (1.20, 3, 0.5 + 1.0 + 1.5), // about to end, half done, just sent
-            (1.25, 3, 0.75 + 1.25),     // the first is on its way back
-            (1.31, 3, 0.95),            // the second, too
-            (1.31, 1, 0.95),            // or both are back already
-            (1.45, 3, 1.0),             // the first should be back: it takes longer
-            (2.00, 3, 3.0),             // all should be
+        for (now, outstanding, by_age, weight) in [
+            (1.20, 3, 3.0, 1.0),  // about to end, half done, just sent
+            (1.25, 3, 2.0, 1.0),  // the first is on its way back
+            (1.31, 3, 1.0, 0.95), // the second, too
+            (1.31, 1, 1.0, 0.95), // or both are back already
+            (1.45, 3, 1.0, 1.0),  // the first should be back: it takes longer
+            (2.00, 3, 3.0, 1.0),  // all should be
         ] {
             let actual = sent.still_there(outstanding, 0.2000001, 0.12, at(now));
+            // Of 0.32 s each is there for 0.2 s.
+            let there = 0.5 * (by_age + f64::from(outstanding) * 0.625) * weight;
             assert!((actual - there).abs() < 1e-4, "{outstanding} at {now}: {actual}");
         }
-        assert_eq!(Sent::default().still_there(2, 0.2, 0.12, at(9.0)), 2.0, "sent who knows when");
+        let unknown = Sent::default().still_there(2, 0.2, 0.12, at(9.0));
+        assert!((unknown - 0.5 * (2.0 + 1.25)).abs() < 1e-9, "sent who knows when: {unknown}");
         for _ in 0..STARTS {
             sent.record(at(2.0));
         }
