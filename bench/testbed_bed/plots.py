@@ -6,7 +6,8 @@ from html import escape
 #: Colour and dashes of each policy.
 STYLES = {
     "centralized": ("#8c6bb1", ""), "federated": ("#2b8cbe", ""), "decentralized": ("#31a354", ""),
-    "dynamic": ("#d7301f", ""), "documented rules": ("#444444", ""),
+    "dynamic": ("#d7301f", ""), "dynamic with turns": ("#d7301f", "6 3"),
+    "documented rules": ("#444444", ""),
     "nginx least_conn": ("#a6761d", "6 3"), "nginx random two": ("#e6ab02", "6 3"),
     "haproxy leastconn": ("#66a61e", "2 3"), "envoy least_request": ("#e7298a", "2 3"),
     "clairvoyant": ("#999999", "1 2"),

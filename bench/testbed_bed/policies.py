@@ -13,14 +13,18 @@ HOPWISE = {
     "federated": ("federated", "predictive", "adaptive"),
     "decentralized": ("decentralized", "predictive", "adaptive"),
     "dynamic": ("dynamic", "predictive", "adaptive"),
+    "dynamic with turns": ("dynamic", "predictive", "adaptive"),
     "documented rules": ("dynamic", "weighted", "tail_ratio"),
 }
+#: Where each node runs as many invocations at once as it has cores, and the others wait.
+TURNS = ["dynamic with turns"]
 FIXED = ["centralized", "federated", "decentralized"]
 SIMULATED = {
     "centralized": "centralized+predictive",
     "federated": "federated+predictive",
     "decentralized": "decentralized+predictive",
     "dynamic": "dynamic-adaptive+predictive",
+    "dynamic with turns": "dynamic-adaptive+predictive+queue",
     "documented rules": "dynamic-tail_ratio+weighted",
     "clairvoyant": "clairvoyant",
 }
@@ -37,6 +41,7 @@ def configuration(policy, node, compute=False):
         "architecture": architecture,
         "selection": selection,
         "dynamic": {"rule": rule},
+        "queue": {"enabled": policy in TURNS},
         "node": {"id": node.name},
         "cores": node.cores,
         "listen": {"data": f"0.0.0.0:{PORT}", "admin": f"127.0.0.1:{ADMIN_PORT}"},
