@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from . import policies
-from .faults import SLOWED, TURN_S, Killed
+from .faults import SLOWED, TURN_S, Cut, Killed
 from .hosts import BETWEEN_ZONES_MS, EDGE, NODES, TO_CLOUD_MS, WITHIN_ZONE_MS
 
 SEEDS = range(1, 6)
@@ -20,13 +20,14 @@ FUNCTIONS = {"basic": {"name": "basic", "demand": DEMAND},
              "data_local": {"name": "data_local", "demand": DEMAND, "waits_ms": FETCH_MS}}
 NAME_OF = {name: policy for policy, name in policies.SIMULATED.items()}
 EDGE_NAMES = [node.name for node in EDGE]
-#: Those faults that it can have just as they are here: it cuts off nodes, and not zones.
 FAULTS = {
     "none": [],
     "antagonist": [{"nodes": EDGE_NAMES, "kind": "slowed", "factor": SLOWED, "lasts_s": TURN_S,
                     "in_turn": True}],
     "killed": [{"node": Killed.node.name, "kind": "stopped", "at_s": Killed.first,
                 "lasts_s": Killed.lasts, "every_s": Killed.every}],
+    "cut": [{"zone": Cut.zone, "kind": "partitioned", "at_s": Cut.first, "lasts_s": Cut.lasts,
+             "every_s": Cut.every}],
 }
 
 

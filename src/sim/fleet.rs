@@ -58,6 +58,7 @@ struct Roster {
 pub(super) struct Ails {
     pub(super) stopped: bool,
     pub(super) cut_off: bool,
+    pub(super) partitioned: bool,
     pub(super) left: bool,
     pub(super) silent: f64,
     pub(super) failing: f64,

@@ -107,6 +107,7 @@ impl World<'_> {
                 self.foresee(machine);
             }
             FaultKind::CutOff => ails.cut_off = begins,
+            FaultKind::Partitioned => ails.partitioned = begins,
             FaultKind::Silent(share) => ails.silent = if begins { share } else { 0.0 },
             FaultKind::Failing(share) => ails.failing = if begins { share } else { 0.0 },
             FaultKind::Stopped => {

@@ -231,6 +231,8 @@ pub enum FaultKind {
     Stopped,
     /// No message reaches it or leaves it.
     CutOff,
+    /// No message passes between those that are partitioned and the others.
+    Partitioned,
     /// Taken out of the topology by a change of configuration at every node.
     Left,
     /// What it says of its load is lost, with this probability.

@@ -298,8 +298,9 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn is_cut(&self, from: MachineId, to: MachineId) -> bool {
-        let cut = |machine: MachineId| self.fleet.members[machine as usize].ails.cut_off;
-        from != to && (cut(from) || cut(to))
+        let ails = [from, to].map(|machine| &self.fleet.members[machine as usize].ails);
+        let cut_off = ails.iter().any(|ails| ails.cut_off);
+        from != to && (cut_off || ails[0].partitioned != ails[1].partitioned)
     }
 
     /// Closes the exchange at the node that holds the call, and answers the one before.

@@ -133,6 +133,7 @@ fn every_invocation_is_answered_once_whatever_happens() {
         FaultKind::Slowed(50.0),
         FaultKind::Stopped,
         FaultKind::CutOff,
+        FaultKind::Partitioned,
         FaultKind::Left,
         FaultKind::Silent(0.5),
         FaultKind::Failing(0.5),

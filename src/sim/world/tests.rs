@@ -6,6 +6,7 @@ mod drain;
 mod health;
 mod left;
 mod little;
+mod partition;
 
 use super::super::scenario::{
     Cell, ConfigText, Demand, Entry, EntryShares, Function, Length, Load, LoadKind, Machine,

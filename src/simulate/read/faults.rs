@@ -59,6 +59,7 @@ fn kind(raw: &raw::Fault, key: &str, notes: &mut Notes) -> FaultKind {
         "slowed" => (FaultKind::Slowed(number("factor", factor, FACTOR)), "factor"),
         "stopped" => (FaultKind::Stopped, ""),
         "cut_off" => (FaultKind::CutOff, ""),
+        "partitioned" => (FaultKind::Partitioned, ""),
         "left" => (FaultKind::Left, ""),
         "silent" => {
             (FaultKind::Silent(number("probability", probability, 0.0..=1.0)), "probability")
@@ -67,7 +68,7 @@ fn kind(raw: &raw::Fault, key: &str, notes: &mut Notes) -> FaultKind {
             (FaultKind::Failing(number("probability", probability, 0.0..=1.0)), "probability")
         }
         other => {
-            let remedy = "write slowed, stopped, cut_off, left, silent or failing";
+            let remedy = "write slowed, stopped, cut_off, partitioned, left, silent or failing";
             notes.note(format!("{key}.kind"), other, "is not known here", remedy);
             return FaultKind::Stopped;
         }

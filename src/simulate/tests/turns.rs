@@ -110,6 +110,7 @@ fn turns_are_neither_lost_nor_given_twice_whatever_happens() {
         "slowed, factor: 20",
         "stopped",
         "cut_off",
+        "partitioned",
         "left",
         "silent, probability: 0.5",
         "failing, probability: 0.5",

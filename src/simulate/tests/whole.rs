@@ -131,6 +131,7 @@ fn random_faults(rng: &mut Pcg64) -> String {
         "slowed, factor: 10",
         "stopped",
         "cut_off",
+        "partitioned",
         "left",
         "silent, probability: 0.5",
         "failing, probability: 0.5",

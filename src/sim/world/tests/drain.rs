@@ -18,6 +18,7 @@ fn fault() -> impl Strategy<Value = (usize, FaultKind, u64, u64, bool)> {
         (1.0..20.0).prop_map(FaultKind::Slowed),
         Just(FaultKind::Stopped),
         Just(FaultKind::CutOff),
+        Just(FaultKind::Partitioned),
         Just(FaultKind::Left),
         (0.0..1.0).prop_map(FaultKind::Silent),
         (0.0..1.0).prop_map(FaultKind::Failing),
