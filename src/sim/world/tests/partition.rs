@@ -26,7 +26,8 @@ fn each_side_of_a_partition_goes_on_by_itself() {
         let ran: Vec<(NodeIndex, NodeIndex)> = ran.collect();
         assert!(ran.iter().all(|(entry, target)| apart(*entry) == apart(*target)), "{contender}");
         for side in [false, true] {
-            let theirs = ran.iter().filter(|(entry, target)| apart(*entry) == side && entry != target);
+            let theirs =
+                ran.iter().filter(|(entry, target)| apart(*entry) == side && entry != target);
             assert!(theirs.count() > 20, "{contender}: those of a side hear each other");
         }
     }
