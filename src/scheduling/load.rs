@@ -82,6 +82,7 @@ impl Sent {
         let running = running as f64;
         // Some that were sent since may be back already.
         let by_age = overdue + (ours - overdue).min(running);
+        // Of whom no age is known is taken to be half way.
         let mean_age = if running > 0.0 { ages_s / (running * takes_s) } else { 0.5 };
         let weight = JUST_SENT - (JUST_SENT - ABOUT_TO_END) * mean_age;
         f64::midpoint(by_age, by_share) * weight
